@@ -1,0 +1,1 @@
+"""The only part that imports Alembic and SQLAlchemy to run revisions."""

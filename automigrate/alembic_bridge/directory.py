@@ -1,0 +1,111 @@
+"""Alembic's script directory over scripts that are imported only when they run.
+
+Alembic imports every script to learn its identifiers. The reader knows them already, so the
+revision map is filled from it, and a script is imported when its module is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from alembic.config import Config
+from alembic.script import Script, ScriptDirectory
+from alembic.script.revision import Revision as AlembicRevision, RevisionMap
+from alembic.util import load_python_file
+
+from automigrate.errors import BrokenHistoryError, ScriptImportError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from automigrate.scripts.graph import Revision, ScriptGraph
+    from automigrate.scripts.location import ScriptLocation
+
+__all__ = ["LazyScript", "config_for", "directory_for"]
+
+
+class LazyScript(Script):
+    """A script whose module is imported at the first access."""
+
+    def __init__(self, revision: Revision) -> None:
+        AlembicRevision.__init__(
+            self,
+            revision.revision,
+            revision.down_revisions or None,
+            branch_labels=revision.branch_labels or None,
+            dependencies=revision.depends_on or None,
+        )
+        self.path = revision.file
+        self._loaded: ModuleType | None = None
+
+    @property
+    def module(self) -> ModuleType:  # type: ignore[override]
+        """The imported script.
+
+        Raises:
+            ScriptImportError: it has a syntax error, raised, or lacks `upgrade`.
+        """
+        if self._loaded is None:
+            self._loaded = _load(self.path, self.revision)
+        return self._loaded
+
+
+def _load(path: str, revision: str) -> ModuleType:
+    directory, _, name = str(path).rpartition("/")
+    try:
+        module = load_python_file(directory or ".", name)
+    except SyntaxError as error:
+        reason = f"syntax error in line {error.lineno}: {error.msg}"
+        raise ScriptImportError(file=path, reason=reason, revision=revision) from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ScriptImportError(file=path, reason=reason, revision=revision) from error
+    if getattr(module, "revision", revision) != revision:
+        found = module.revision
+        msg = f"{path} says revision {found!r} when imported, but its text reads {revision!r}."
+        raise BrokenHistoryError(msg)
+    if not hasattr(module, "upgrade"):
+        raise ScriptImportError(file=path, reason="it has no upgrade()", revision=revision)
+    return module
+
+
+def config_for(location: ScriptLocation, sqlalchemy_url: str, arguments: Namespace) -> Config:
+    """Make the Alembic configuration that env.py sees.
+
+    Files are read as plain Alembic would; script location and database URL are ours.
+    """
+    files: dict[str, Any] = {}
+    if location.config_file is not None:
+        files["file_"] = str(location.config_file)
+    if location.toml_file is not None and "toml_file" in inspect.signature(Config).parameters:
+        files["toml_file"] = str(location.toml_file)
+    config = Config(ini_section=location.ini_section, cmd_opts=arguments, **files)
+    config.set_main_option("script_location", _escaped(str(location.directory)))
+    config.set_main_option("sqlalchemy.url", _escaped(sqlalchemy_url))
+    return config
+
+
+def directory_for(location: ScriptLocation, graph: ScriptGraph) -> ScriptDirectory:
+    """Make Alembic's script directory, filled from the graph."""
+
+    def scripts() -> Iterator[LazyScript]:
+        for name in graph:
+            yield LazyScript(graph[name])
+
+    importlib.invalidate_caches()
+    directory = ScriptDirectory(
+        str(location.directory),
+        version_locations=[str(path) for path in location.version_locations],
+        sourceless=location.sourceless,
+        recursive_version_locations=location.recursive,
+    )
+    directory.revision_map = RevisionMap(scripts)
+    return directory
+
+
+def _escaped(value: str) -> str:
+    return value.replace("%", "%%")

@@ -1,0 +1,102 @@
+"""Leave the application as it was: logging, warning filters, sys.path and working directory.
+
+A stock env.py calls `logging.config.fileConfig`, which disables the application's loggers, sets
+the root logger to WARNING and replaces its handlers (H19). The call is ignored when it comes from
+the thread that runs env.py; whatever else env.py and the scripts change is put back afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import os
+import sys
+import threading
+import warnings
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["process_guard"]
+
+_CONFIGURERS = ("fileConfig", "dictConfig")
+
+
+@contextmanager
+def process_guard() -> Iterator[None]:
+    """Undo at the end what the code inside changed in process-wide state.
+
+    Must be entered in the thread that runs env.py.
+    """
+    paths, directory, filters = list(sys.path), Path.cwd(), list(warnings.filters)
+    loggers = _snapshot()
+    restore_configurers = _ignore_configurers(threading.get_ident())
+    try:
+        yield
+    finally:
+        restore_configurers()
+        _restore(loggers)
+        if sys.path != paths:
+            sys.path[:] = paths
+        if warnings.filters != filters:
+            warnings.filters[:] = filters  # type: ignore[index]  # a list at run time
+        with suppress(OSError):
+            if Path.cwd() != directory:
+                os.chdir(directory)
+
+
+def _ignore_configurers(thread: int) -> Callable[[], None]:
+    originals = {name: getattr(logging.config, name) for name in _CONFIGURERS}
+
+    def guarded(original: Callable[..., Any]) -> Callable[..., Any]:
+        def configure(*args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() == thread:
+                return None
+            return original(*args, **kwargs)
+
+        return configure
+
+    for name, original in originals.items():
+        setattr(logging.config, name, guarded(original))
+
+    def restore() -> None:
+        for name, original in originals.items():
+            setattr(logging.config, name, original)
+
+    return restore
+
+
+_State = tuple[int, bool, bool, list[logging.Handler], list[Any]]
+
+
+def _snapshot() -> dict[logging.Logger, _State]:
+    named = [
+        logger
+        for logger in list(logging.root.manager.loggerDict.values())
+        if isinstance(logger, logging.Logger)
+    ]
+    return {
+        logger: (
+            logger.level,
+            logger.disabled,
+            logger.propagate,
+            list(logger.handlers),
+            list(logger.filters),
+        )
+        for logger in (logging.root, *named)
+    }
+
+
+def _restore(loggers: dict[logging.Logger, _State]) -> None:
+    for logger, (level, disabled, propagate, handlers, filters) in loggers.items():
+        if logger.level != level:
+            logger.setLevel(level)
+        logger.disabled = disabled
+        logger.propagate = propagate
+        if logger.handlers != handlers:
+            logger.handlers[:] = handlers
+        if logger.filters != filters:
+            logger.filters[:] = filters

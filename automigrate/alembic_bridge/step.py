@@ -1,0 +1,366 @@
+"""One revision: fence, settings, journal row, script, version row, commit; or all of it undone.
+
+A revision runs in a transaction of its own. What it asks of the server beforehand travels in one
+round trip: that the lock is still ours (H6), how long a table lock may be waited for (H12), whether
+its commit must reach the disk, and the journal row. When it commits a part of its work by itself
+(an autocommit block, `op.get_bind().commit()`), the journal row becomes durable with it in state
+`running`, waiting for locks is no longer cut short (H13), and the revision cannot be run again.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from psycopg import ClientCursor
+from tenacity import Retrying, retry_if_exception
+
+from automigrate.alembic_bridge import concurrent_index
+from automigrate.database.advisory_lock import FENCE
+from automigrate.database.session import SessionLostError
+from automigrate.deadline import jittered
+from automigrate.errors import AutomigrateError, StepTimeoutError, StoppedError, UpgradeError
+from automigrate.events import RevisionApplied, RevisionRetried, RevisionStarted
+from automigrate.options import CommitPolicy
+from automigrate.sqlstate import Fault, classify, sqlstate_of
+from automigrate.verdict import AppliedRevision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from alembic.runtime.migration import HeadMaintainer, MigrationContext, RevisionStep
+    from sqlalchemy.engine import Connection
+    from tenacity import RetryCallState
+
+    from automigrate.alembic_bridge.work import Work
+
+__all__ = ["Step"]
+
+# Asked again before every revision, because scripts can say RESET ALL.
+SETTINGS = """\
+select set_config('statement_timeout', '0', true), set_config('lock_timeout', %s, true),
+  set_config('idle_in_transaction_session_timeout', '0', true)"""
+
+ASYNCHRONOUS_COMMIT = "set local synchronous_commit = off"
+SYNCHRONOUS_COMMIT = "set local synchronous_commit = on"
+
+LONGEST_BACKOFF = 8.0
+
+
+class Step:
+    """The application of one revision, in as many attempts as it takes."""
+
+    def __init__(
+        self,
+        work: Work,
+        context: MigrationContext,
+        maintainer: HeadMaintainer,
+        step: RevisionStep,
+        *,
+        position: int,
+        total: int,
+        pending: tuple[str, ...],
+        arguments: dict[str, Any],
+    ) -> None:
+        self._work = work
+        self._context = context
+        self._maintainer = maintainer
+        self._step = step
+        self._position = position
+        self._total = total
+        self._pending = pending
+        self._arguments = arguments
+        self.revision: str = step.revision.revision
+        self.message: str = (step.revision.doc or "").strip().partition("\n")[0]
+        self._row = 0
+        self._attempt = 0
+        self._committed_early = False
+        self._own_commit = False
+        self._in_block = False
+        self._uncommitted = 0
+        self._committed = 0
+        self._statements: list[str] = []
+
+    def apply(self) -> None:
+        """Run the revision until it is committed.
+
+        Raises:
+            UpgradeError: it failed; says whether everything was undone.
+            SessionLostError: the session is gone; whether it is applied is for the version table
+                to say (H10).
+            StoppedError: the run was aborted and the revision rolled back.
+        """
+        self._work.control.raise_if_stopping(self._pending)
+        retrying = Retrying(
+            retry=retry_if_exception(self._may_run_again),
+            stop=self._out_of_time,
+            wait=self._backoff,
+            sleep=self._work.control.sleep,
+            before_sleep=self._tell_retry,
+            reraise=True,
+        )
+        try:
+            retrying(self._run)
+        except AutomigrateError:
+            raise
+        except SessionLostError:
+            raise
+        except BaseException as error:
+            raise self._translated(error) from error
+
+    # One attempt
+
+    def _run(self) -> None:
+        self._work.control.raise_if_stopping(self._pending)
+        self._attempt += 1
+        self._work.emit(
+            RevisionStarted(
+                revision=self.revision,
+                message=self.message,
+                position=self._position,
+                total=self._total,
+                attempt=self._attempt,
+                direction=self._work.direction,
+            )
+        )
+        heads = set(self._maintainer.heads)
+        started = time.monotonic()
+        try:
+            with self._work.observer.watch(self.revision):
+                self._begin()
+                self._step.migration_fn(**self._arguments)
+                self._finish()
+        except BaseException as error:
+            self._maintainer.heads = heads
+            self._undo(error)
+            raise
+        seconds = time.monotonic() - started
+        self._work.deadline.renew()
+        self._work.applied.append(
+            AppliedRevision(
+                revision=self.revision,
+                message=self.message,
+                seconds=seconds,
+                attempts=self._attempt,
+            )
+        )
+        self._work.emit(
+            RevisionApplied(
+                revision=self.revision,
+                message=self.message,
+                position=self._position,
+                total=self._total,
+                seconds=seconds,
+                attempt=self._attempt,
+                direction=self._work.direction,
+            )
+        )
+
+    def _begin(self) -> None:
+        self._committed_early = self._own_commit = False
+        self._uncommitted = self._committed = 0
+        self._statements = []
+        self._context._transaction = self._connection.begin()  # noqa: SLF001 - as Alembic does
+        work, script = self._work, self._step.revision
+        cursor = ClientCursor(self._raw)
+        parts = [
+            cursor.mogrify(FENCE, work.lock.parameters),
+            cursor.mogrify(SETTINGS, (f"{int(self._lock_timeout * 1000)}ms",)),
+        ]
+        if work.options.commits is CommitPolicy.LAST and self._position < self._total:
+            parts.append(ASYNCHRONOUS_COMMIT)
+        parts.append(
+            work.journal.begin_statement(
+                revision=self.revision,
+                down_revisions=work.graph.dependencies_of(self.revision),
+                direction=work.direction,
+                checksum=work.checksum_of(self.revision),
+                compatible=bool(getattr(script.module, "automigrate_compatible", True)),
+            )
+        )
+        cursor.execute(";\n".join(parts))
+        fence = cursor.fetchone()
+        while cursor.nextset():
+            pass
+        if fence is None or fence[0] != 1:
+            msg = "the migration lock is no longer held by this session"
+            raise SessionLostError(msg)
+        row = cursor.fetchone()
+        assert row is not None
+        self._row = row[0]
+
+    def _finish(self) -> None:
+        """Update version and journal in the revision's transaction, and commit it."""
+        context, work = self._context, self._work
+        if context._transaction is None or not self._connection.in_transaction():  # noqa: SLF001
+            context._transaction = self._connection.begin()  # noqa: SLF001
+        invalid = self._invalid_indexes() if self._committed_early else ()
+        if invalid:
+            raise _InvalidIndexError(invalid)
+        self._maintainer.update_to_step(self._step)
+        for callback in context.on_version_apply_callbacks:
+            callback(
+                ctx=context,
+                step=self._step.info,
+                heads=set(self._maintainer.heads),
+                run_args=self._arguments,
+            )
+        work.journal.finish(self._row, self.revision, work.direction)
+        self._own_commit = True
+        self._connection.commit()
+        context._transaction = None  # noqa: SLF001
+
+    def _undo(self, error: BaseException) -> None:
+        """Roll back what is open; write `failed` where a part was committed before."""
+        self._context._transaction = None  # noqa: SLF001
+        if self._work.session.broken:
+            return
+        with suppress(Exception):
+            self._connection.rollback()
+        with suppress(Exception):
+            if self._raw.autocommit:
+                self._raw.rollback()
+                self._raw.autocommit = False
+            self._committed_early = self._work.journal.fail(self._row, self._work.text_of(error))
+            self._raw.commit()
+
+    # What the revision does by itself
+
+    @contextmanager
+    def autocommit_block(self, original: Callable[[], Any]) -> Iterator[None]:
+        """Stand around Alembic's `autocommit_block` and note what runs inside."""
+        # After a commit of its own the revision is in a transaction that Alembic does not know.
+        self._context._transaction = self._connection.get_transaction()  # noqa: SLF001
+        with original():
+            self._in_block = True
+            try:
+                yield
+            finally:
+                self._in_block = False
+
+    def on_commit(self) -> None:
+        """Note a commit that is about to happen: ours, or one by the revision itself."""
+        if self._own_commit or self._in_block or self._raw.autocommit:
+            return
+        if not self._committed_early or self._uncommitted:
+            self._committed_early = True
+            self._committed += self._uncommitted
+            self._uncommitted = 0
+            self._raw.execute(SYNCHRONOUS_COMMIT)
+            self._tell_progress()
+
+    def on_statement(self, statement: str) -> str:
+        """Note a statement that is about to run; returns what to run in its place."""
+        if not self._in_block:
+            self._uncommitted += 1
+            return statement
+        self._statements.append(statement)
+        self._tell_progress()
+        if statement in self._work.resumed.get(self.revision, ()) and concurrent_index.valid(
+            self._raw, statement
+        ):
+            return concurrent_index.NOTHING
+        concurrent_index.drop_if_invalid(self._raw, statement, self._work.emit, self.revision)
+        return statement
+
+    def _tell_progress(self) -> None:
+        self._work.journal.progress(
+            self._row,
+            "autocommit" if self._in_block else "committed",
+            {"before": self._committed, "statements": self._statements},
+        )
+
+    def _invalid_indexes(self) -> tuple[str, ...]:
+        wanted = {concurrent_index.index_name(text) for text in self._statements}
+        found = concurrent_index.invalid(self._raw)
+        return tuple(name for name in found if name.rpartition(".")[2] in wanted)
+
+    # Failing and trying again
+
+    @property
+    def _connection(self) -> Connection:
+        connection = self._context.connection
+        assert connection is not None
+        return connection
+
+    @property
+    def _raw(self) -> Any:
+        return self._work.session.connection
+
+    @property
+    def _lock_timeout(self) -> float:
+        options = self._work.options
+        grown = options.lock_timeout * 2.0 ** (self._attempt - 1)
+        return min(grown, options.lock_timeout_max)
+
+    def _fault(self, error: BaseException) -> Fault:
+        return classify(error, broken=self._work.session.broken)
+
+    def _may_run_again(self, error: BaseException) -> bool:
+        return (
+            not self._committed_early
+            and not isinstance(error, AutomigrateError | SessionLostError)
+            and not self._work.control.stopping
+            and self._fault(error) is Fault.BUSY
+        )
+
+    def _out_of_time(self, _state: RetryCallState) -> bool:
+        return self._work.deadline.passed or self._work.observer.out_of_time
+
+    def _backoff(self, state: RetryCallState) -> float:
+        longest = min(LONGEST_BACKOFF, 0.25 * 2.0 ** (state.attempt_number - 1))
+        return min(jittered(longest), self._work.deadline.remaining)
+
+    def _tell_retry(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        assert error is not None
+        self._work.emit(
+            RevisionRetried(
+                revision=self.revision,
+                reason=self._work.text_of(error),
+                sqlstate=sqlstate_of(error) or "",
+                attempt=self._attempt,
+                wait_seconds=state.next_action.sleep if state.next_action else 0.0,
+                blockers=self._work.observer.blockers,
+            )
+        )
+
+    def _translated(self, error: BaseException) -> BaseException:
+        work, fault = self._work, self._fault(error)
+        if isinstance(error, KeyboardInterrupt):
+            return error
+        if fault in {Fault.LOST, Fault.READ_ONLY}:
+            work.in_doubt = self.revision if self._own_commit else None
+            return SessionLostError(work.text_of(error))
+        if (
+            work.control.stopping
+            and not self._committed_early
+            and fault
+            in {
+                Fault.BUSY,
+                Fault.CANCELLED,
+            }
+        ):
+            return StoppedError(
+                applied=[item.revision for item in work.applied], pending=self._pending
+            )
+        outcome: dict[str, Any] = {
+            "applied": [item.revision for item in work.applied],
+            "failed": self.revision,
+            "pending": self._pending,
+            "rolled_back": not self._committed_early,
+            "direction": work.direction,
+        }
+        if fault is Fault.BUSY or work.observer.out_of_time:
+            return StepTimeoutError(
+                reason=f"{work.text_of(error)} after {self._attempt} attempts",
+                blockers=work.observer.blockers,
+                **outcome,
+            )
+        return UpgradeError(reason=work.text_of(error), **outcome)
+
+
+class _InvalidIndexError(Exception):
+    def __init__(self, indexes: tuple[str, ...]) -> None:
+        super().__init__(f"the revision left an invalid index: {', '.join(indexes)}")

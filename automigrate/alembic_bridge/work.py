@@ -1,0 +1,66 @@
+"""What a run hands to the bridge: everything that the revisions need, in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from automigrate.database.redaction import scrub
+from automigrate.scripts.checksum import checksum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from automigrate.database.advisory_lock import AdvisoryLock
+    from automigrate.database.journal import Journal
+    from automigrate.database.observer import Observer
+    from automigrate.database.session import Session, Tables
+    from automigrate.deadline import Control, Deadline
+    from automigrate.events import Listener
+    from automigrate.options import Options
+    from automigrate.scripts.graph import ScriptGraph
+    from automigrate.scripts.location import ScriptLocation
+    from automigrate.verdict import AppliedRevision
+
+__all__ = ["Work"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """One run under the lock."""
+
+    session: Session
+    lock: AdvisoryLock
+    journal: Journal
+    observer: Observer
+    location: ScriptLocation
+    graph: ScriptGraph
+    tables: Tables
+    """The version table as the options or env.py name it."""
+    options: Options
+    control: Control
+    deadline: Deadline
+    emit: Listener
+    sqlalchemy_url: Callable[[], str]
+    """For env.py, which opens a connection of its own; holds the password, so it is made late."""
+    secrets: frozenset[str]
+    target: str
+    direction: str = "upgrade"
+    applied: list[AppliedRevision] = field(default_factory=list)
+    """Filled in order; shared with the caller, so that it survives an error."""
+    resumed: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By revision: statements that an interrupted application had begun."""
+    in_doubt: str | None = None
+    """The revision whose commit was sent and not answered."""
+
+    def checksum_of(self, revision: str) -> str | None:
+        """Checksum of a revision's script; `None` where its source is not there."""
+        path = Path(self.graph[revision].file)
+        return checksum(path.read_bytes()) if path.suffix == ".py" and path.exists() else None
+
+    def text_of(self, error: BaseException) -> str:
+        """Class and first line of an error, without secrets."""
+        inner = getattr(error, "orig", None) or error
+        lines = str(inner).strip().splitlines() or [""]
+        return scrub(f"{type(inner).__name__}: {lines[0]}", self.secrets)

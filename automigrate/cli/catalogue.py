@@ -1,0 +1,150 @@
+"""Every setting of the command line, once: name, reading, help."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+from automigrate.logs import FORMATS, LEVELS
+from automigrate.options import AheadPolicy, CommitPolicy, Mode, ModifiedPolicy, PoolerPolicy
+
+__all__ = ["BY_KEY", "BY_NAME", "SETTINGS", "Kind", "Setting"]
+
+
+class Kind(enum.Enum):
+    """How the text of a setting is read."""
+
+    TEXT = "TEXT"
+    """As it is."""
+    PATH = "PATH"
+    """A path; relative to the pyproject.toml where it stands in one."""
+    SCRIPTS = "DIRECTORY"
+    """A path, or `package:directory`."""
+    DATABASE = "URL"
+    """A database URL, or `embedded:PATH`."""
+    SECONDS = "DURATION"
+    """`90`, `90s`, `1.5m`, `1h30m`, `500ms`."""
+    SECONDS_OR_NONE = "DURATION|none"
+    """The same, or `none` for no limit."""
+    CHOICE = "CHOICE"
+    """One of the listed words."""
+    REPEATED = "KEY=VALUE"
+    """May be given several times."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting, with the same name wherever it is given."""
+
+    name: str
+    """As `Options` or `Settings` call it."""
+    kind: Kind
+    help: str
+    key: str
+    """Its name on the command line, without dashes, and in pyproject.toml."""
+    short: str = ""
+    """One-letter flag, with its dash."""
+    choices: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    """Environment variables that are asked after its own."""
+
+    @property
+    def flag(self) -> str:
+        """Its long flag."""
+        return f"--{self.key}"
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return f"AUTOMIGRATE_{self.key.replace('-', '_').upper()}"
+
+
+def _setting(name: str, kind: Kind, text: str, **more: Any) -> Setting:
+    more.setdefault("key", name.replace("_", "-"))
+    return Setting(name=name, kind=kind, help=text, **more)
+
+
+def _choice(name: str, kind: type[enum.StrEnum], text: str) -> Setting:
+    return _setting(name, Kind.CHOICE, text, choices=tuple(member.value for member in kind))
+
+
+SETTINGS: tuple[Setting, ...] = (
+    _setting(
+        "database_url",
+        Kind.DATABASE,
+        "Database: any usual URL, libpq key=value pairs, or embedded:PATH.",
+        also=("DATABASE_URL",),
+    ),
+    _setting(
+        "migration_url",
+        Kind.DATABASE,
+        "Direct URL for migrating, where the database URL leads through a pooler; wins over it.",
+    ),
+    _setting(
+        "script_location",
+        Kind.SCRIPTS,
+        "Alembic's script directory, or package:directory; found through alembic.ini or "
+        "pyproject.toml when not given.",
+    ),
+    _setting("config", Kind.PATH, "An alembic.ini; found beside the scripts when not given."),
+    _setting("target", Kind.TEXT, "head, heads, or a revision.  [default: head]"),
+    _setting(
+        "x_arguments",
+        Kind.REPEATED,
+        "For env.py's context.get_x_argument(); may be repeated.",
+        key="x-arg",
+        short="-x",
+    ),
+    _choice("mode", Mode, "What `upgrade` may do.  [default: upgrade]"),
+    _setting(
+        "timeout", Kind.SECONDS, "Until everything that waits gives up; 0: at once.  [default: 10m]"
+    ),
+    _setting("connect_timeout", Kind.SECONDS, "For one attempt to connect.  [default: 10s]"),
+    _setting(
+        "lock_timeout",
+        Kind.SECONDS,
+        "How long a revision's first attempt waits for a table lock.  [default: 500ms]",
+    ),
+    _setting(
+        "lock_timeout_max", Kind.SECONDS, "How long later attempts wait at most.  [default: 3s]"
+    ),
+    _setting(
+        "step_timeout",
+        Kind.SECONDS_OR_NONE,
+        "For one revision in all its attempts.  [default: none]",
+    ),
+    _setting(
+        "poll_interval",
+        Kind.SECONDS,
+        "Between two looks of a waiting process that nobody notifies.  [default: 5s]",
+    ),
+    _setting(
+        "cancel_blockers",
+        Kind.SECONDS_OR_NONE,
+        "End sessions of the same role that block a revision and have been idle in their "
+        "transaction for longer than this.  [default: none]",
+    ),
+    _choice("on_ahead", AheadPolicy, "When a newer release upgraded the database.  [serve]"),
+    _choice("on_modified", ModifiedPolicy, "When an applied script was changed.  [default: warn]"),
+    _choice("pooler", PoolerPolicy, "Behind a pooler in transaction mode.  [default: refuse]"),
+    _choice("commits", CommitPolicy, "Which commits wait for the disk.  [default: last]"),
+    _setting("version_table", Kind.TEXT, "Name of the version table, where env.py hides it."),
+    _setting("version_table_schema", Kind.TEXT, "Its schema, where env.py hides it."),
+    _setting("application_version", Kind.TEXT, "Release of the application, for the journal."),
+    _setting(
+        "grace",
+        Kind.SECONDS,
+        "After SIGTERM or Ctrl-C: how long the running revision may go on before it is rolled "
+        "back; a second signal ends it at once.  [default: 20s]",
+    ),
+    _setting(
+        "log_format",
+        Kind.CHOICE,
+        "On stderr.  [default: console on a terminal, json elsewhere]",
+        choices=FORMATS,
+    ),
+    _setting("log_level", Kind.CHOICE, "The lowest that is written.  [info]", choices=LEVELS),
+)
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+BY_KEY = {setting.key: setting for setting in SETTINGS}

@@ -1,0 +1,120 @@
+"""The click group, and what a command is made with.
+
+A command is a module in this package with a click command called `command`, and a line in
+`COMMANDS`. Its module is imported when it is run, never for the others:
+
+    @configured
+    @click.option("--all", "everything", is_flag=True, help="…")
+    def command(settings: Settings, *, everything: bool) -> int: ...
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from automigrate import __version__
+from automigrate.cli import running
+from automigrate.cli.catalogue import SETTINGS, Kind
+from automigrate.cli.settings import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from automigrate.cli.catalogue import Setting
+    from automigrate.cli.settings import Flags
+
+__all__ = ["COMMANDS", "configured", "flags_of", "main"]
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "check": ("automigrate.cli.check", "Judge the schema once; exit 0 only if the code may serve."),
+    "status": ("automigrate.cli.status", "Show how the schema relates to the code."),
+    "upgrade": ("automigrate.cli.upgrade", "Bring the schema to the revision the code needs."),
+    "wait": ("automigrate.cli.wait", "Wait until another process has brought it there."),
+}
+"""Name → module and summary; the command is what the module calls `command`."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is asked for, and lists all without importing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the help."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        command = importlib.import_module(module).command
+        assert isinstance(command, click.Command)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="automigrate")
+def root() -> None:
+    """Run Alembic migrations on PostgreSQL: once across all replicas, before the app serves.
+
+    Every option of a command can also be set in the environment, as AUTOMIGRATE_ and its name in
+    capitals, or in [tool.automigrate] of pyproject.toml, in this order of precedence.
+    """
+
+
+def configured(
+    function: Callable[..., int], *, required: Collection[str] = ("database_url",)
+) -> click.Command:
+    """Make a command that takes the shared settings as its first argument.
+
+    Args:
+        function: takes `Settings`, and its own options as keywords; returns the exit code.
+        required: settings without which it cannot work.
+    """
+
+    def invoke(**given: Any) -> int:
+        settings = resolve(flags_of(given), required=required)
+        return running.exit_code(lambda: function(settings, **given), settings)
+
+    own = list(getattr(function, "__click_params__", ()))
+    shared = [_option(setting) for setting in SETTINGS]
+    return click.Command(
+        name=None, callback=invoke, params=[*reversed(own), *shared], help=function.__doc__
+    )
+
+
+def flags_of(given: dict[str, Any]) -> Flags:
+    """Take the shared settings that were given out of a command's parameters."""
+    taken = {setting.name: given.pop(setting.name) for setting in SETTINGS}
+    return {name: value for name, value in taken.items() if value not in (None, ())}
+
+
+def _option(setting: Setting) -> click.Option:
+    names = [setting.name, setting.flag, *filter(None, [setting.short])]
+    metavar = f"[{'|'.join(setting.choices)}]" if setting.choices else setting.kind.value
+    return click.Option(
+        names, help=setting.help, metavar=metavar, multiple=setting.kind is Kind.REPEATED
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Read the arguments with click, run the command, return its exit code."""
+    try:
+        code = root.main(list(arguments), prog_name="automigrate", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
+    return code if isinstance(code, int) else 0

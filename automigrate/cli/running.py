@@ -1,0 +1,122 @@
+"""Run one command: a `Migrator` that signals can stop, and an exit code for every end."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+from automigrate import logs
+from automigrate.cli import output, reports
+from automigrate.cli.settings import EMBEDDED
+from automigrate.errors import AutomigrateError, ConfigurationError, StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from automigrate.cli.settings import Settings
+    from automigrate.migrator import Migrator
+    from automigrate.verdict import UpgradeReport
+
+__all__ = ["database_url", "exit_code", "migrating", "reported"]
+
+BUG = 1
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def exit_code(action: Callable[[], int], settings: Settings | None = None) -> int:
+    """Return what a command ends with; whatever it raises is printed on stderr."""
+    try:
+        return action()
+    except AutomigrateError as error:
+        output.error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        stopped = StoppedError()
+        output.error(stopped)
+        return stopped.exit_code
+    except Exception as error:  # noqa: BLE001 -- the last border; a bug is told as a bug
+        output.bug(error, _secrets(settings))
+        return BUG
+
+
+def reported(
+    settings: Settings, call: Callable[[Migrator], UpgradeReport], *, as_json: bool = False
+) -> int:
+    """Make the call and print its report; both ways to run `upgrade` end here."""
+    with migrating(settings) as migrator:
+        report = call(migrator)
+    if as_json:
+        output.json_line(reports.as_json(report))
+    else:
+        output.line(f"automigrate: {reports.summary(report)}")
+    return 0
+
+
+@contextlib.contextmanager
+def migrating(settings: Settings) -> Iterator[Migrator]:
+    """Make the `Migrator` of a command, logging to stderr and stopped by SIGTERM and Ctrl-C."""
+    from automigrate.migrator import Migrator
+
+    logs.configure(settings.log_format, settings.log_level)
+    with database_url(settings) as url:
+        migrator = Migrator(url, settings.scripts, on_event=logs.log_event, **settings.options)
+        with _stopped_by_signals(migrator, settings.grace):
+            yield migrator
+
+
+@contextlib.contextmanager
+def database_url(settings: Settings) -> Iterator[str]:
+    """Give the URL of the database; `embedded:PATH` runs the wheel's server meanwhile.
+
+    Raises:
+        ConfigurationError: no database was named, or `embedded:` without its extra.
+    """
+    if not settings.url.startswith(EMBEDDED):
+        yield settings.url
+        return
+    from automigrate import embedded
+
+    path = settings.url.removeprefix(EMBEDDED)
+    if not path:
+        raise ConfigurationError("embedded: needs the path of a directory: embedded:PATH.")
+    with embedded.use(path) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(migrator: Migrator, grace: float) -> Iterator[None]:
+    """Stop at the first signal, abort at the second, or when the grace is over."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    timer: threading.Timer | None = None
+
+    def on_signal(_number: int, _frame: object) -> None:
+        nonlocal timer
+        if timer is not None:
+            migrator.abort()
+            return
+        timer = threading.Timer(grace, migrator.abort)
+        timer.daemon = True
+        timer.start()
+        migrator.stop()
+
+    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if timer is not None:
+            timer.cancel()
+
+
+def _secrets(settings: Settings | None) -> frozenset[str]:
+    from automigrate.database.url import DatabaseURL
+
+    with contextlib.suppress(Exception):  # a URL that cannot be read connected to nothing
+        if settings is not None and settings.database is not None:
+            return DatabaseURL.parse(settings.database).secrets
+    return frozenset()

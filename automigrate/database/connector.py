@@ -1,0 +1,147 @@
+"""Get the session of a run, again and again if need be, until the deadline."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from automigrate.database.session import Session
+from automigrate.deadline import jittered
+from automigrate.errors import DatabaseUnavailableError, PermissionDeniedError
+from automigrate.events import ConnectionRetried, Phase, PhaseEntered
+from automigrate.options import Mode
+from automigrate.sqlstate import Fault, classify, classify_connecting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+    from automigrate.database.source import Source
+    from automigrate.deadline import Control, Deadline
+    from automigrate.events import Listener
+    from automigrate.options import Options
+
+__all__ = ["Connector"]
+
+SHORTEST_WAIT = 0.05
+LONGEST_WAIT = 1.0
+
+
+class Connector:
+    """Opens the sessions of one run and counts them."""
+
+    def __init__(
+        self,
+        source: Source,
+        options: Options,
+        *,
+        control: Control,
+        deadline: Deadline,
+        emit: Listener,
+    ) -> None:
+        self._source = source
+        self._options = options
+        self._control = control
+        self._deadline = deadline
+        self._emit = emit
+        self._failures = 0
+        self.connections = 0
+        """Attempts to connect so far."""
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Open the session, waiting for the server until the deadline; close it in the end.
+
+        Raises:
+            PermissionDeniedError: the server refused, and waiting does not help.
+            DatabaseUnavailableError: no connection within the deadline.
+            StoppedError: a stop was asked for meanwhile.
+        """
+        session = Session(self._connected())
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def observer(self) -> psycopg.Connection[Any]:
+        """Open the second connection, that watches the first; one attempt.
+
+        Raises:
+            psycopg.Error: it failed.
+        """
+        return self._connect("automigrate-observer")
+
+    def wait_to_reconnect(self, reason: str) -> None:
+        """Wait a little longer than the last time, with jitter.
+
+        Raises:
+            DatabaseUnavailableError: the deadline has passed, or the mode does not wait.
+            StoppedError: a stop was asked for.
+        """
+        self._failures += 1
+        self._control.raise_if_stopping()
+        if self._deadline.passed or self._options.mode is Mode.CHECK:
+            raise DatabaseUnavailableError(
+                reason=reason,
+                attempts=self.connections,
+                waited_seconds=self._deadline.elapsed,
+            )
+        grown = min(LONGEST_WAIT, SHORTEST_WAIT * 2.0 ** min(self._failures, 8))
+        wait = min(jittered(grown), self._deadline.remaining)
+        self._emit(ConnectionRetried(reason=reason, attempt=self.connections, wait_seconds=wait))
+        self._control.sleep(wait)
+
+    def wait_or_raise(self, error: Exception) -> None:
+        """Wait to begin again after an error of the session, or raise what it means.
+
+        Raises:
+            PermissionDeniedError: a privilege is missing.
+            Exception: `error` itself where beginning again does not help.
+        """
+        match classify(error, broken=_broken(error)):
+            case Fault.LOST | Fault.READ_ONLY | Fault.BUSY:
+                self.wait_to_reconnect(self.reason(error))
+            case Fault.REFUSED:
+                raise PermissionDeniedError(
+                    reason=self.reason(error),
+                    remedy="Grant the role what it needs, or use another role for migrations.",
+                ) from error
+            case _:
+                raise error
+
+    def reason(self, error: BaseException) -> str:
+        """Text of an error in one line, without secrets."""
+        from automigrate.database.redaction import scrub
+
+        return scrub(" ".join(str(error).split()), self._source.secrets)
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        import psycopg
+
+        self._emit(PhaseEntered(phase=Phase.CONNECTING))
+        while True:
+            self.connections += 1
+            try:
+                return self._connect("automigrate")
+            except psycopg.Error as error:
+                if classify_connecting(error) is Fault.REFUSED:
+                    raise PermissionDeniedError(
+                        reason=self.reason(error),
+                        attempts=self.connections,
+                        waited_seconds=self._deadline.elapsed,
+                    ) from error
+                self.wait_to_reconnect(self.reason(error))
+
+    def _connect(self, role: str) -> psycopg.Connection[Any]:
+        limit = min(self._options.connect_timeout, max(2.0, self._deadline.remaining))
+        name = f"{role} {socket.gethostname()}:{os.getpid()}"
+        return self._source.connect(application_name=name, connect_timeout=limit)
+
+
+def _broken(error: BaseException) -> bool:
+    """Whether the connection that an error came from is unusable (libpq: 0 is usable)."""
+    connection = getattr(error, "pgconn", None)
+    return connection is not None and connection.status != 0

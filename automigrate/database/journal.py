@@ -1,0 +1,241 @@
+"""The journal: one row per application of a revision, written in that revision's transaction.
+
+A transactional revision that fails leaves no row, because the row goes with it. A revision that
+commits a part of its work (an autocommit block, a commit of its own) commits its row in state
+`running` with it, so that the next start knows that it was interrupted and how far it came (H15).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from psycopg import ClientCursor, sql
+
+from automigrate.database.session import JOURNAL_TABLE
+from automigrate.plan import JournalEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import psycopg
+
+__all__ = ["Journal"]
+
+EXISTS = "select to_regclass(%s) is not null"
+
+CREATE = """\
+create table {journal} (
+  id bigint generated always as identity primary key,
+  revision text not null,
+  down_revisions text[] not null,
+  direction text not null check (direction in ('upgrade', 'downgrade', 'stamp')),
+  state text not null check (state in ('running', 'applied', 'failed', 'reverted')),
+  phase text not null default 'transaction',
+  compatible boolean not null default true,
+  checksum text,
+  downgrade_sql text,
+  downgrade_signature text,
+  progress jsonb,
+  started_at timestamptz not null default clock_timestamp(),
+  finished_at timestamptz,
+  instance_host text not null,
+  instance_pid integer not null,
+  application_version text,
+  automigrate_version text not null,
+  error text
+)"""
+
+COMMENT = """\
+comment on table {journal} is 'Written by automigrate: one row per application of a revision. \
+The version table stays the truth; plain Alembic works without this one.'"""
+
+ENTRIES = """\
+select id, revision, down_revisions, direction, state, compatible, checksum, progress, error,
+  instance_host, instance_pid
+from {journal} order by id"""
+
+BEGIN = """\
+insert into {journal} (revision, down_revisions, direction, state, checksum, compatible,
+  instance_host, instance_pid, application_version, automigrate_version)
+values (%s, %s, %s, 'running', %s, %s, %s, %s, %s, %s) returning id"""
+
+PROGRESS = "update {journal} set phase = %s, progress = %s::jsonb where id = %s"
+
+# An earlier application that was interrupted is superseded by the one that came to its end.
+FINISH = """\
+update {journal} set finished_at = clock_timestamp(),
+  state = case when id = %(row)s then 'applied' else 'reverted' end,
+  downgrade_sql = case when id = %(row)s then %(downgrade_sql)s end,
+  downgrade_signature = case when id = %(row)s then %(signature)s end
+where id = %(row)s or revision = %(revision)s and state in ('running', 'failed')"""
+
+REVERT = """\
+update {journal} set state = 'reverted', finished_at = clock_timestamp()
+where revision = %s and id < %s and direction <> 'downgrade' and state <> 'reverted'"""
+
+FAIL = """\
+update {journal} set state = 'failed', finished_at = clock_timestamp(), error = %s
+where id = %s returning id"""
+
+VERSION_COLUMN = """\
+select atttypmod - 4 from pg_attribute
+where attrelid = to_regclass(%s) and attname = 'version_num' and atttypmod > 4"""
+
+WIDEN = "alter table {} alter column version_num type varchar({})"
+
+RESOLVE = """\
+update {journal} set state = %s, finished_at = clock_timestamp(), error = %s
+where revision = %s and state in ('running', 'failed')"""
+
+RECORD = """\
+insert into {journal} (revision, down_revisions, direction, state, checksum, compatible,
+  instance_host, instance_pid, application_version, automigrate_version, finished_at)
+values (%s, %s, %s, 'applied', %s, %s, %s, %s, %s, %s, clock_timestamp())"""
+
+
+class Journal:
+    """The journal table beside one version table; every write happens under the lock."""
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        schema: str,
+        *,
+        application_version: str | None,
+        automigrate_version: str,
+    ) -> None:
+        self._connection = connection
+        self.schema = schema
+        self._name = sql.Identifier(schema, JOURNAL_TABLE)
+        self.instance = (socket.gethostname(), os.getpid())
+        self._origin = (*self.instance, application_version, automigrate_version)
+
+    def exists(self) -> bool:
+        """Whether the table is there."""
+        name = self._name.as_string(self._connection)
+        row = self._connection.execute(EXISTS, (name,)).fetchone()
+        return bool(row and row[0])
+
+    def create(self) -> None:
+        """Create the table if it is missing; only under the lock (H8)."""
+        if not self.exists():
+            with self._connection.transaction():
+                self._execute(CREATE)
+                self._execute(COMMENT)
+
+    def entries(self) -> tuple[JournalEntry, ...]:
+        """Read all rows, oldest first; none when the table is missing."""
+        if not self.exists():
+            return ()
+        return tuple(
+            JournalEntry(
+                id=row[0],
+                revision=row[1],
+                down_revisions=tuple(row[2]),
+                direction=row[3],
+                state=row[4],
+                compatible=row[5],
+                checksum=row[6],
+                progress=row[7],
+                error=row[8],
+                instance=(row[9], row[10]),
+            )
+            for row in self._execute(ENTRIES).fetchall()
+        )
+
+    def begin_statement(
+        self,
+        *,
+        revision: str,
+        down_revisions: Sequence[str],
+        direction: str,
+        checksum: str | None,
+        compatible: bool,
+    ) -> str:
+        """Return the SQL that writes the `running` row, to be sent with other statements."""
+        return self._mogrify(
+            BEGIN,
+            (revision, list(down_revisions), direction, checksum, compatible, *self._origin),
+        )
+
+    def progress(self, row: int, phase: str, progress: dict[str, Any]) -> None:
+        """Say how far a revision has come; durable when its transaction is, or in autocommit."""
+        self._execute(PROGRESS, (phase, json.dumps(progress), row))
+
+    def finish(
+        self,
+        row: int,
+        revision: str,
+        direction: str,
+        downgrade_sql: str | None = None,
+        signature: str | None = None,
+    ) -> None:
+        """Write `applied`, in the transaction of the version update."""
+        self._execute(
+            FINISH,
+            {
+                "row": row,
+                "revision": revision,
+                "downgrade_sql": downgrade_sql,
+                "signature": signature,
+            },
+        )
+        if direction == "downgrade":
+            self._execute(REVERT, (revision, row))
+
+    def fail(self, row: int, error: str) -> bool:
+        """Write `failed` on a row that was committed early.
+
+        Returns:
+            Whether there was such a row, that is, whether the revision had committed anything.
+        """
+        return self._execute(FAIL, (error, row)).fetchone() is not None
+
+    def widen_version_column(self, version_table: str, length: int) -> None:
+        """Make room for revision ids longer than Alembic's 32 characters.
+
+        Waits for the version table's lock, which is held by nobody for longer than a moment.
+
+        Args:
+            version_table: as quoted SQL.
+            length: characters needed.
+        """
+        row = self._connection.execute(VERSION_COLUMN, (version_table,)).fetchone()
+        if row is not None and row[0] < length:
+            statement = WIDEN.format(version_table, int(length))
+            self._connection.execute(statement)
+        if not self._connection.autocommit:
+            self._connection.commit()
+
+    def resolve(self, revision: str, state: str, note: str | None = None) -> None:
+        """Bring the open rows of a revision to an end."""
+        self._execute(RESOLVE, (state, note, revision))
+
+    def record(
+        self,
+        *,
+        revision: str,
+        down_revisions: Sequence[str],
+        direction: str,
+        checksum: str | None = None,
+        compatible: bool = True,
+    ) -> None:
+        """Write a row for something that is done already (a stamp, an adopted revision)."""
+        self._execute(
+            RECORD,
+            (revision, list(down_revisions), direction, checksum, compatible, *self._origin),
+        )
+
+    def _execute(
+        self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None
+    ) -> psycopg.Cursor[Any]:
+        return self._connection.execute(self._compose(query), parameters)
+
+    def _mogrify(self, query: str, parameters: Sequence[Any]) -> str:
+        return ClientCursor(self._connection).mogrify(self._compose(query), parameters)
+
+    def _compose(self, query: str) -> sql.Composed:
+        return sql.SQL(query).format(journal=self._name)

@@ -1,0 +1,216 @@
+"""The one session of a run: made once, looked through, protected against the server's time-outs.
+
+Everything of a run happens on this one psycopg connection: the look, the advisory lock and every
+statement of every revision (H1). It is in autocommit except while a revision runs, so that no
+snapshot is held while waiting (H2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from automigrate.options import Options
+
+__all__ = ["Look", "Session", "SessionLostError", "Tables"]
+
+VERSION_TABLE = "alembic_version"
+JOURNAL_TABLE = "automigrate_journal"
+
+
+class SessionLostError(Exception):
+    """The session that holds the lock is gone; everything begins again with a new one."""
+
+
+class Tables(NamedTuple):
+    """Where the version table and, beside it, the journal are."""
+
+    version_table: str = VERSION_TABLE
+    schema: str | None = None
+    """`None`: as the search_path of the session resolves it, like Alembic does."""
+
+    @classmethod
+    def of(cls, options: Options) -> Tables:
+        """Take them from the options."""
+        return cls(options.version_table or VERSION_TABLE, options.version_table_schema)
+
+    @property
+    def version(self) -> str:
+        """The version table as quoted SQL."""
+        return self._qualified(self.version_table)
+
+    @property
+    def journal(self) -> str:
+        """The journal as quoted SQL."""
+        return self._qualified(JOURNAL_TABLE)
+
+    def _qualified(self, table: str) -> str:
+        return quoted(table) if self.schema is None else f"{quoted(self.schema)}.{quoted(table)}"
+
+
+def quoted(identifier: str) -> str:
+    """Quote an identifier (manual, 4.1.1), for names that travel as parameters."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+class TablesDifferError(Exception):
+    """env.py configures another version table than the one that was looked at."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        super().__init__(tables)
+
+
+class Look(NamedTuple):
+    """What the first query of a run returns."""
+
+    locked: bool
+    """Whether the lock was asked for and taken."""
+    backend_pid: int
+    in_recovery: bool
+    read_only: bool
+    version_table: bool
+    heads: tuple[str, ...]
+    open_revisions: tuple[str, ...]
+    """Revisions whose journal row is `running` or `failed`."""
+    schema: str | None
+    """Where the version table is, or would be created; `None`: the search_path names none."""
+
+
+# `ts_stat` runs a query given as text: the one way without an extension, a function of ours or an
+# error in the server's log to read from a table that may not exist yet, in one statement.
+LOOK = """\
+select {lock}, pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only')::bool,
+  v.oid is not null,
+  case when v.oid is not null then array(select word from ts_stat(%(select_heads)s)) end,
+  case when has_table_privilege(j.oid, 'select')
+    then array(select word from ts_stat(%(select_open)s)) end,
+  coalesce((select nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.oid = v.oid), %(schema)s, current_schema())
+from (select to_regclass(%(version)s) as oid) v, (select to_regclass(%(journal)s) as oid) j"""
+
+LOOK_ONLY = LOOK.format(lock="false")
+LOOK_AND_TRY_LOCK = LOOK.format(lock="pg_try_advisory_lock(%(lock_key)s)")
+
+_AS_LEXEMES = "select array_to_tsvector(coalesce(array_agg({}::text), '{{}}')) from {}{}"
+
+# Tables that are not ours and do not belong to an extension, such as PostGIS's.
+TABLES = """\
+select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where n.nspname = %(schema)s and c.relkind in ('r', 'p') and c.relname <> all(%(ours)s)
+    and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e'
+      and d.classid = 'pg_class'::regclass))"""
+
+# Joined to pg_settings, so that a setting that this server does not know is skipped; local to the
+# statement where a pooler sits in between, so that nothing leaks into its connection.
+SETTINGS = """\
+select count(set_config(name, value, pg_backend_pid() <> %(pid)s))
+from unnest(%(names)s::text[], %(values)s::text[]) as t(name, value)
+join pg_settings using (name)"""
+
+PROTECTION = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "transaction_timeout": "0",
+    "client_connection_check_interval": "1000",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+"""Against time-outs set on the role, and so that the lock of a dead client frees in seconds."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection and what is known of it."""
+
+    connection: psycopg.Connection[Any]
+
+    @property
+    def pid(self) -> int:
+        """Backend pid as the server told at connect; a pooler tells one of its own (H9)."""
+        return self.connection.info.backend_pid
+
+    @property
+    def broken(self) -> bool:
+        """Whether the connection is unusable."""
+        return self.connection.closed
+
+    def look(self, tables: Tables, *, lock_key: int | None = None) -> Look:
+        """Read heads and open journal rows in one query; opens no transaction.
+
+        Args:
+            tables: where to look.
+            lock_key: an advisory lock to take with the same query if it is free.
+        """
+        query = LOOK_AND_TRY_LOCK if lock_key is not None else LOOK_ONLY
+        row = self.connection.execute(
+            query,
+            {
+                "lock_key": lock_key,
+                "version": tables.version,
+                "journal": tables.journal,
+                "schema": tables.schema,
+                "select_heads": _AS_LEXEMES.format("version_num", tables.version, ""),
+                "select_open": _AS_LEXEMES.format(
+                    "revision", tables.journal, " where state in ('running', 'failed')"
+                ),
+            },
+        ).fetchone()
+        assert row is not None
+        locked, pid, in_recovery, read_only, exists, heads, open_revisions, schema = row
+        return Look(
+            locked,
+            pid,
+            in_recovery,
+            read_only,
+            exists,
+            tuple(heads or ()),
+            tuple(open_revisions or ()),
+            schema,
+        )
+
+    def has_tables(self, schema: str, version_table: str) -> bool:
+        """Whether a schema holds tables of the application."""
+        ours = [version_table, JOURNAL_TABLE]
+        row = self.connection.execute(TABLES, {"schema": schema, "ours": ours}).fetchone()
+        return bool(row and row[0])
+
+    def protect(self) -> None:
+        """Neutralise time-outs of the role and make a dead client's lock free in seconds.
+
+        One round trip; a setting that this server does not let us change is left out.
+        """
+        import psycopg
+
+        try:
+            self._set(PROTECTION)
+        except psycopg.Error:
+            if self.broken:
+                raise
+            for name, value in PROTECTION.items():
+                try:
+                    self._set({name: value})
+                except psycopg.Error:
+                    if self.broken:
+                        raise
+
+    def _set(self, settings: dict[str, str]) -> None:
+        self.connection.execute(
+            SETTINGS,
+            {"pid": self.pid, "names": list(settings), "values": list(settings.values())},
+        )
+
+    def cancel(self) -> None:
+        """End the running statement, from another thread or a signal handler; never raises."""
+        self.connection.cancel()
+
+    def close(self) -> None:
+        """Close the connection, which releases the lock; never raises."""
+        self.connection.close()

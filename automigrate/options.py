@@ -1,0 +1,241 @@
+"""Options of a run: frozen, and checked all at once before any input or output."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from automigrate.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["AheadPolicy", "CommitPolicy", "Mode", "ModifiedPolicy", "Options", "PoolerPolicy"]
+
+
+class Mode(enum.StrEnum):
+    """What a run may do."""
+
+    UPGRADE = "upgrade"
+    """Apply what is pending, or wait while another process does."""
+    WAIT = "wait"
+    """Never apply anything; wait until the schema is right."""
+    CHECK = "check"
+    """Judge once; never wait, never change anything."""
+    OFF = "off"
+    """Do nothing at all."""
+
+
+class AheadPolicy(enum.StrEnum):
+    """What to do when a newer release has upgraded the database."""
+
+    SERVE = "serve"
+    """Serve, and log a warning."""
+    REFUSE = "refuse"
+    """Raise `AheadError`."""
+
+
+class ModifiedPolicy(enum.StrEnum):
+    """What to do when the script of an applied revision has changed in substance."""
+
+    WARN = "warn"
+    """Log a warning; in mode `check` it is still refused."""
+    REFUSE = "refuse"
+    """Raise `ModifiedError`."""
+
+
+class PoolerPolicy(enum.StrEnum):
+    """What to do behind a pooler in transaction mode."""
+
+    REFUSE = "refuse"
+    """Raise `PoolerError`, naming the remedy."""
+    TRANSACTION = "transaction"
+    """Take the lock anew in the transaction of each revision; no CONCURRENTLY."""
+
+
+class CommitPolicy(enum.StrEnum):
+    """Which commits wait until they are on disk."""
+
+    LAST = "last"
+    """The last one of a run, which makes all before it durable; a crash of the server loses at
+    most the newest revisions as a whole, and the next start applies them again."""
+    EVERY = "every"
+    """Every revision's."""
+
+
+class OptionsInput(TypedDict, total=False):
+    """The options as keyword arguments: what `automigrate.upgrade` accepts, all optional."""
+
+    mode: Mode | str
+    target: str
+    config: str | os.PathLike[str] | None
+    version_table: str | None
+    version_table_schema: str | None
+    timeout: float
+    connect_timeout: float
+    lock_timeout: float
+    lock_timeout_max: float
+    step_timeout: float | None
+    poll_interval: float
+    cancel_blockers: float | None
+    on_ahead: AheadPolicy | str
+    on_modified: ModifiedPolicy | str
+    pooler: PoolerPolicy | str
+    commits: CommitPolicy | str
+    x_arguments: Sequence[str]
+    application_version: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Everything that can be set for a run; make one with `Options.of`."""
+
+    mode: Mode = Mode.UPGRADE
+    target: str = "head"
+    """`head`, `heads`, a revision, or any other target that Alembic's `upgrade` accepts."""
+    config: str | None = None
+    """Path of an alembic.ini; found beside the scripts when not given."""
+    version_table: str | None = None
+    """Name of the version table; `None`: what env.py says where it can be read, else
+    `alembic_version`."""
+    version_table_schema: str | None = None
+    """Its schema; `None`: what env.py says where it can be read, else the search_path decides."""
+    timeout: float = 10 * 60.0
+    """Seconds until everything that waits gives up: for the server, the lock, table locks. A
+    statement that is working is not ended by it."""
+    connect_timeout: float = 10.0
+    """Seconds for one attempt to connect."""
+    lock_timeout: float = 0.5
+    """Seconds that the first attempt of a revision waits for a table lock (H12)."""
+    lock_timeout_max: float = 3.0
+    """Seconds that later attempts wait at most; doubles from `lock_timeout`."""
+    step_timeout: float | None = None
+    """Seconds that one revision may run in all its attempts; `None`: without limit."""
+    poll_interval: float = 5.0
+    """Seconds between two looks of a waiting process when no notification comes."""
+    cancel_blockers: float | None = None
+    """End sessions of the same role that block a revision and have been idle in their
+    transaction for more than this many seconds; `None`: never."""
+    on_ahead: AheadPolicy = AheadPolicy.SERVE
+    on_modified: ModifiedPolicy = ModifiedPolicy.WARN
+    pooler: PoolerPolicy = PoolerPolicy.REFUSE
+    commits: CommitPolicy = CommitPolicy.LAST
+    x_arguments: tuple[str, ...] = ()
+    """`key=value` pairs that env.py reads through `context.get_x_argument()`."""
+    application_version: str | None = None
+    """Release of the application, for the journal."""
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """Check the options given and fill in the defaults.
+
+        Raises:
+            ConfigurationError: with every fault at once.
+        """
+        faults: list[str] = []
+        values: dict[str, Any] = {}
+        known = {field.name for field in fields(cls)}
+        for name, value in given.items():
+            if name not in known:
+                listed = ", ".join(sorted(known))
+                faults.append(f"option {name!r} does not exist; known are {listed}.")
+            elif name in _ENUMS:
+                values[name] = _member(_ENUMS[name], name, value, faults)
+            elif name in _SECONDS:
+                values[name] = _seconds(name, value, faults)
+            elif name == "x_arguments":
+                values[name] = _x_arguments(value, faults)
+            else:
+                values[name] = _text(name, value, faults)
+        if faults:
+            raise ConfigurationError(faults)
+        options = cls(**values)
+        faults = list(_contradictions(options))
+        if faults:
+            raise ConfigurationError(faults)
+        return options
+
+
+_ENUMS: dict[str, type[enum.StrEnum]] = {
+    "mode": Mode,
+    "on_ahead": AheadPolicy,
+    "on_modified": ModifiedPolicy,
+    "pooler": PoolerPolicy,
+    "commits": CommitPolicy,
+}
+_SECONDS = {
+    "timeout",
+    "connect_timeout",
+    "lock_timeout",
+    "lock_timeout_max",
+    "step_timeout",
+    "poll_interval",
+    "cancel_blockers",
+}
+_MAY_BE_NONE = {
+    "config",
+    "version_table",
+    "version_table_schema",
+    "step_timeout",
+    "cancel_blockers",
+    "application_version",
+}
+_MAY_BE_ZERO = {"timeout"}
+LONGEST_IDENTIFIER = 63
+"""Bytes; PostgreSQL cuts longer names off (manual, 4.1.1)."""
+
+
+def _member(kind: type[enum.StrEnum], name: str, value: object, faults: list[str]) -> object:
+    try:
+        return kind(value)  # type: ignore[arg-type]  # Enum raises ValueError for what is no member
+    except ValueError:
+        allowed = ", ".join(repr(member.value) for member in kind)
+        faults.append(f"{name}={value!r} is not one of {allowed}.")
+        return None
+
+
+def _seconds(name: str, value: object, faults: list[str]) -> float | None:
+    if value is None and name in _MAY_BE_NONE:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        faults.append(f"{name}={value!r} is not a number of seconds.")
+        return None
+    if value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
+        faults.append(f"{name}={value!r} must be more than 0 seconds.")
+        return None
+    return float(value)
+
+
+def _x_arguments(value: object, faults: list[str]) -> tuple[str, ...]:
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        faults.append(f"x_arguments={value!r} must be a sequence of 'key=value' strings.")
+        return ()
+    return tuple(str(item) for item in value)
+
+
+def _text(name: str, value: object, faults: list[str]) -> str | None:
+    if value is None and name in _MAY_BE_NONE:
+        return None
+    if name == "config" and hasattr(value, "__fspath__"):
+        return str(value)
+    if not isinstance(value, str) or not value or "\0" in value:
+        faults.append(f"{name}={value!r} must be a string that is not empty.")
+        return None
+    if name.startswith("version_table") and len(value.encode()) > LONGEST_IDENTIFIER:
+        faults.append(f"{name}={value!r} is longer than PostgreSQL's {LONGEST_IDENTIFIER} bytes.")
+    return value
+
+
+def _contradictions(options: Options) -> list[str]:
+    faults = []
+    if options.lock_timeout > options.lock_timeout_max:
+        faults.append(
+            f"lock_timeout={options.lock_timeout} is more than "
+            f"lock_timeout_max={options.lock_timeout_max}; raise the second."
+        )
+    if options.target == "base":
+        faults.append("target='base' would undo everything; use `automigrate rollback` for that.")
+    return faults

@@ -1,0 +1,1 @@
+"""The migration scripts: where they are, what history they form, without importing them."""

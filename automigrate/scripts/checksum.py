@@ -1,0 +1,162 @@
+"""A checksum of what a migration script does, which reformatting it does not change.
+
+Comments, layout, quoting, docstrings, type annotations, `pass`, and the order of imports and
+imports that nothing uses do not count, so that formatters and import sorters may run over old
+scripts. Everything else does: every name, number and string of the code.
+
+The digest is stable across Python versions: it is taken over a serialisation of our own, because
+`ast.dump` and `ast.unparse` change between them. Empty fields are left out (Python 3.12 added
+`type_params`), and the pieces of f-strings are merged (Python 3.12 splits them differently).
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from typing import TYPE_CHECKING
+
+from automigrate.scripts.identifiers import syntax_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["checksum"]
+
+LEFT_OUT = {
+    "annotation",
+    "conversion",
+    "ctx",
+    "kind",
+    "returns",
+    "simple",
+    "type_comment",
+    "type_ignores",
+}
+WITH_DOCSTRING = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+_Item = ast.AST | list[ast.AST] | str | int | None
+
+
+def checksum(source: str | bytes, file: str = "<script>") -> str:
+    """Hash the substance of a script: SHA-256, in hexadecimal.
+
+    Raises:
+        ScriptImportError: the script has a syntax error; `file` is named.
+    """
+    module = syntax_tree(source, file)
+    tokens = [*_imports(module), *_tokens(module)]
+    return hashlib.sha256("\n".join(tokens).encode("ascii")).hexdigest()
+
+
+def _imports(module: ast.Module) -> list[str]:
+    """List what the module imports for its own use, sorted."""
+    used = {node.id for node in _evaluated(module) if isinstance(node, ast.Name)}
+    found = set()
+    for statement in module.body:
+        if not isinstance(statement, ast.Import | ast.ImportFrom):
+            continue
+        for alias in statement.names:
+            bound = alias.asname or alias.name.partition(".")[0]
+            if bound in used or bound == "*":
+                origin = ""
+                if isinstance(statement, ast.ImportFrom):
+                    origin = f"{'.' * statement.level}{statement.module or ''}:"
+                found.add(ascii(f"{origin}{alias.name} as {alias.asname or ''}"))
+    return sorted(found)
+
+
+def _evaluated(module: ast.Module) -> Iterator[ast.AST]:
+    """Walk all nodes that count; annotations do not."""
+    todo: list[ast.AST] = [module]
+    while todo:
+        node = todo.pop()
+        yield node
+        for name, value in ast.iter_fields(node):
+            if name not in LEFT_OUT:
+                todo.extend(
+                    item
+                    for item in (value if isinstance(value, list) else [value])
+                    if isinstance(item, ast.AST)
+                )
+
+
+def _tokens(module: ast.Module) -> Iterator[str]:
+    """Serialise without recursion: an expression may be nested deeper than the stack."""
+    todo: list[tuple[str, _Item]] = [("", module)]
+    while todo:
+        label, item = todo.pop()
+        if isinstance(item, ast.AST):
+            yield f"{label}({_kind(item)}"
+            todo.append((")", None))
+            todo.extend(reversed(list(_fields(item))))
+        elif isinstance(item, list):
+            yield f"{label}["
+            todo.append(("]", None))
+            todo.extend(("", entry) for entry in reversed(item))
+        elif item is None:
+            yield label
+        else:
+            yield f"{label}={item!a}"
+
+
+def _kind(node: ast.AST) -> str:
+    if isinstance(node, ast.AnnAssign) and node.value is not None:
+        return "Assign"  # `x: int = 1` does what `x = 1` does
+    return type(node).__name__
+
+
+def _fields(node: ast.AST) -> Iterator[tuple[str, _Item]]:
+    match node:
+        case ast.Constant(value=value):
+            yield type(value).__name__, hex(value) if type(value) is int else ascii(value)
+        case ast.JoinedStr(values=pieces):
+            yield "values", _merged(pieces)
+        case ast.FormattedValue(value=expression, conversion=conversion, format_spec=spec):
+            yield "value", expression
+            if conversion != -1:
+                yield "conversion", conversion
+            if isinstance(spec, ast.JoinedStr) and _merged(spec.values):
+                yield "format_spec", spec
+        case ast.AnnAssign(target=target, value=value) if value is not None:
+            yield "targets", [target]
+            yield "value", value
+        case _:
+            yield from _plain_fields(node)
+
+
+def _plain_fields(node: ast.AST) -> Iterator[tuple[str, _Item]]:
+    for name in sorted(node._fields):
+        value = getattr(node, name, None)
+        if name in LEFT_OUT or value is None or value == []:
+            continue
+        if name == "body" and isinstance(value, list):
+            value = _substance(node, value)
+        yield name, value
+
+
+def _substance(node: ast.AST, body: Sequence[ast.AST]) -> list[ast.AST]:
+    """Drop docstring, `pass`, and at the top the imports, which `_imports` lists."""
+    left = list(body)
+    if isinstance(node, WITH_DOCSTRING):
+        match left:
+            case [ast.Expr(value=ast.Constant(value=str())), *rest]:
+                left = rest
+    dropped: tuple[type[ast.AST], ...] = (ast.Pass,)
+    if isinstance(node, ast.Module):
+        dropped = (ast.Pass, ast.Import, ast.ImportFrom)
+    return [statement for statement in left if not isinstance(statement, dropped)]
+
+
+def _merged(pieces: Sequence[ast.expr]) -> list[ast.AST]:
+    """Join neighbouring texts of an f-string and drop empty ones."""
+    merged: list[ast.AST] = []
+    for piece in pieces:
+        text = piece.value if isinstance(piece, ast.Constant) else None
+        last = merged[-1] if merged else None
+        if not isinstance(text, str):
+            merged.append(piece)
+        elif isinstance(last, ast.Constant) and isinstance(last.value, str):
+            merged[-1] = ast.Constant(value=last.value + text)
+        elif text:
+            merged.append(ast.Constant(value=text))
+    return merged

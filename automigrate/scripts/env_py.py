@@ -1,0 +1,90 @@
+"""What env.py says about the version table, read without running it.
+
+A startup with nothing pending must know where to look, and must not run env.py for it. Names that
+are written as literals, or as module constants, are understood; where they are computed, the
+options `version_table` and `version_table_schema` say it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import ast
+    from pathlib import Path
+
+__all__ = ["ConfiguredTables", "configured_tables"]
+
+
+class ConfiguredTables(NamedTuple):
+    """Arguments of `context.configure` in env.py; `None`: not given there."""
+
+    version_table: str | None = None
+    schema: str | None = None
+    literal: bool = True
+    """Whether all of it could be read."""
+
+
+def configured_tables(env_file: Path) -> ConfiguredTables:
+    """Read the arguments `version_table` and `version_table_schema` of `context.configure`.
+
+    Costs one read of the file where neither word occurs in it, which is nearly always.
+    """
+    source = env_file.read_bytes()
+    if b"version_table" not in source:
+        return ConfiguredTables()
+    import ast
+
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return ConfiguredTables(literal=False)  # told with its line when env.py runs
+    constants = _constants(tree)
+    found: dict[str, set[str | None]] = {"version_table": set(), "version_table_schema": set()}
+    literal = True
+    for call in ast.walk(tree):
+        if not (isinstance(call, ast.Call) and _name(call.func) == "configure"):
+            continue
+        for keyword in call.keywords:
+            if keyword.arg in found:
+                known, value = _value(keyword.value, constants)
+                literal = literal and known
+                found[keyword.arg].add(value)
+            elif keyword.arg is None:
+                literal = False
+    if any(len(values) > 1 for values in found.values()):
+        literal = False
+    return ConfiguredTables(
+        _only(found["version_table"]), _only(found["version_table_schema"]), literal
+    )
+
+
+def _constants(tree: ast.Module) -> dict[str, ast.expr]:
+    import ast
+
+    constants: dict[str, ast.expr] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                constants[_name(target)] = node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            constants[_name(node.target)] = node.value
+    return constants
+
+
+def _value(node: ast.expr, constants: dict[str, ast.expr]) -> tuple[bool, str | None]:
+    import ast
+
+    if isinstance(node, ast.Name) and node.id in constants:
+        node = constants[node.id]
+    if isinstance(node, ast.Constant) and isinstance(node.value, str | None):
+        return True, node.value
+    return False, None
+
+
+def _name(node: ast.expr) -> str:
+    return getattr(node, "attr", "") or getattr(node, "id", "")
+
+
+def _only(values: set[str | None]) -> str | None:
+    return next(iter(values)) if len(values) == 1 else None
