@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeVar, Unpack
 from automigrate.database.source import source_of
 from automigrate.deadline import Control
 from automigrate.options import Mode, Options
-from automigrate.startup import Startup
+from automigrate.run import Run
+from automigrate.startup import bring_up, judge_once
 
 if TYPE_CHECKING:
     import os
@@ -118,7 +119,7 @@ class Migrator:
 
     def upgrade(self) -> UpgradeReport:
         """Do what the mode says: see `automigrate.upgrade`."""
-        return self._startup(self.options).run()
+        return bring_up(self._run(self.options))
 
     async def upgrade_async(self) -> UpgradeReport:
         """Do what `upgrade` does without blocking the event loop."""
@@ -131,7 +132,7 @@ class Migrator:
             PendingError: it was not right within `timeout` seconds.
             AutomigrateError: as `upgrade`.
         """
-        return self._startup(replace(self.options, mode=Mode.WAIT)).run()
+        return bring_up(self._run(replace(self.options, mode=Mode.WAIT)))
 
     def check(self) -> Status:
         """Judge once, wait for nothing and change nothing.
@@ -148,7 +149,7 @@ class Migrator:
         from automigrate.plan import decide
 
         options = replace(self.options, mode=Mode.CHECK)
-        status = self._startup(options).status()
+        status = judge_once(self._run(options))
         decision = decide(status, options)
         if isinstance(decision, AutomigrateError):
             raise decision
@@ -160,7 +161,7 @@ class Migrator:
         Raises:
             AutomigrateError: no connection, or unusable scripts.
         """
-        return self._startup(replace(self.options, mode=Mode.CHECK)).status()
+        return judge_once(self._run(replace(self.options, mode=Mode.CHECK)))
 
     def stop(self) -> None:
         """Ask a running `upgrade` or `wait` to stop at the next revision boundary."""
@@ -170,8 +171,8 @@ class Migrator:
         """Ask a running `upgrade` to stop now; the revision at work is rolled back."""
         self._control.abort()
 
-    def _startup(self, options: Options) -> Startup:
-        return Startup(
+    def _run(self, options: Options) -> Run:
+        return Run(
             source=self.source,
             scripts=self.scripts,
             options=options,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 from typing import TYPE_CHECKING
 
 from automigrate import logs
 from automigrate.cli import output, reports
 from automigrate.cli.settings import EMBEDDED
+from automigrate.cli.signals import stopped_by_signals
 from automigrate.errors import AutomigrateError, ConfigurationError, StoppedError
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["database_url", "exit_code", "migrating", "reported"]
 
 BUG = 1
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def exit_code(action: Callable[[], int], settings: Settings | None = None) -> int:
@@ -62,7 +60,7 @@ def migrating(settings: Settings) -> Iterator[Migrator]:
     logs.configure(settings.log_format, settings.log_level)
     with database_url(settings) as url:
         migrator = Migrator(url, settings.scripts, on_event=logs.log_event, **settings.options)
-        with _stopped_by_signals(migrator, settings.grace):
+        with stopped_by_signals(migrator, settings.grace):
             yield migrator
 
 
@@ -83,34 +81,6 @@ def database_url(settings: Settings) -> Iterator[str]:
         raise ConfigurationError("embedded: needs the path of a directory: embedded:PATH.")
     with embedded.use(path) as url:
         yield url
-
-
-@contextlib.contextmanager
-def _stopped_by_signals(migrator: Migrator, grace: float) -> Iterator[None]:
-    """Stop at the first signal, abort at the second, or when the grace is over."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    timer: threading.Timer | None = None
-
-    def on_signal(_number: int, _frame: object) -> None:
-        nonlocal timer
-        if timer is not None:
-            migrator.abort()
-            return
-        timer = threading.Timer(grace, migrator.abort)
-        timer.daemon = True
-        timer.start()
-        migrator.stop()
-
-    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if timer is not None:
-            timer.cancel()
 
 
 def _secrets(settings: Settings | None) -> frozenset[str]:

@@ -13,18 +13,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from automigrate.health.endpoints import Answer, EndpointOptions, Endpoints, Observable
-from automigrate.health.gate import Gate, Runnable
+from automigrate.health.endpoints import Answer, EndpointOptions, Endpoints
+from automigrate.health.gate import Gate
+from automigrate.health.looking import look_at
 from automigrate.health.metrics import metrics_if_installed
-from automigrate.health.readiness import Source, readiness_of
+from automigrate.health.readiness import readiness_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
     from contextlib import AbstractAsyncContextManager
 
-    from automigrate.verdict import UpgradeReport
+    from automigrate.migrator import Migrator
 
     Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
@@ -41,19 +43,8 @@ TRY_AGAIN_LATER = 1013
 """WebSocket close code (IANA registry of RFC 6455)."""
 
 
-class AsyncRunnable(Source, Protocol):
-    """What `lifespan` runs: a `Migrator`."""
-
-    async def upgrade_async(self) -> UpgradeReport:
-        """Bring the schema to where the code wants it, or raise."""
-
-
-class Gated(Runnable, Observable, Protocol):
-    """What a gate runs and watches: a `Migrator`."""
-
-
 def lifespan(
-    migrator: AsyncRunnable,
+    migrator: Migrator,
     then: Callable[[Any], AbstractAsyncContextManager[State]] | None = None,
 ) -> Callable[[Any], AbstractAsyncContextManager[State | None]]:
     """Make a lifespan for Starlette, FastAPI or Litestar that waits for the right schema.
@@ -86,7 +77,7 @@ class HealthApp:
         options: see `Endpoints`; `metrics` is there by itself where prometheus-client is.
     """
 
-    def __init__(self, migrator: Observable, **options: Unpack[EndpointOptions]) -> None:
+    def __init__(self, migrator: Migrator, **options: Unpack[EndpointOptions]) -> None:
         if "metrics" not in options:
             options["metrics"] = metrics_if_installed(migrator)
         self._endpoints = Endpoints(migrator, **options)
@@ -113,7 +104,7 @@ class HealthMiddleware:
     """
 
     def __init__(
-        self, app: Application, migrator: Observable, **options: Unpack[EndpointOptions]
+        self, app: Application, migrator: Migrator, **options: Unpack[EndpointOptions]
     ) -> None:
         self._app = app
         self._endpoints = Endpoints(migrator, **options)
@@ -146,14 +137,19 @@ class GateMiddleware:
     def __init__(
         self,
         app: Application,
-        migrator: Gated,
+        migrator: Migrator,
         *,
         grace_seconds: float = 20.0,
         on_failure: Callable[[BaseException], None] | None = None,
         **options: Unpack[EndpointOptions],
     ) -> None:
         self._app = app
-        self._gate = Gate(migrator, grace_seconds=grace_seconds, on_failure=on_failure)
+        self._gate = Gate(
+            migrator,
+            look=options.get("look") or partial(look_at, migrator),
+            grace_seconds=grace_seconds,
+            on_failure=on_failure,
+        )
         self._entrance = _Entrance(self._gate)
         self._endpoints = Endpoints(migrator, gate=self._entrance, **options)
 

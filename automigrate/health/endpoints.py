@@ -13,7 +13,9 @@ back. Kubernetes' conventions: 200 or 503, `?verbose` tells every check.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol, TypedDict
 from urllib.parse import parse_qs
@@ -21,22 +23,20 @@ from urllib.parse import parse_qs
 from automigrate.events import Phase
 from automigrate.health.accepting import Form, preferred
 from automigrate.health.body import described, summarised
-from automigrate.health.live import LiveCheck, OnFailedLook, StatusSource
+from automigrate.health.live import LiveCheck, OnFailedLook
+from automigrate.health.looking import Seen, look_at
 from automigrate.health.page import MaintenancePage, content_security_policy
-from automigrate.health.readiness import Source, readiness_of
+from automigrate.health.readiness import readiness_of
 
 if TYPE_CHECKING:
     from automigrate.health.body import Json
+    from automigrate.migrator import Migrator
 
-__all__ = ["Answer", "EndpointOptions", "Endpoints", "GateView", "Headers", "Observable"]
+__all__ = ["Answer", "EndpointOptions", "Endpoints", "GateView", "Headers"]
 
 Headers = tuple[tuple[str, str], ...]
 NAMES = ("livez", "readyz", "startupz", "metrics")
 _NEVER_CACHED: Headers = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
-
-
-class Observable(Source, StatusSource, Protocol):
-    """What endpoints watch: a `Migrator`."""
 
 
 class GateView(Protocol):
@@ -63,6 +63,7 @@ class MetricsText(Protocol):
 class EndpointOptions(TypedDict, total=False):
     """What can be set for the endpoints; the same for every protocol."""
 
+    look: Callable[[], Seen] | None
     prefix: str
     live_every: float
     live_timeout: float
@@ -91,6 +92,7 @@ class Endpoints:
     Args:
         migrator: whose schema and runs it is about.
         gate: the gate in front of the application, where there is one.
+        look: how to look at the database; `look_at` the migrator's when not given.
         prefix: comes before the names: `/health` makes `/health/readyz`.
         live_every: seconds that a live look at the database is good for.
         live_timeout: seconds that an answer waits for a live look at most.
@@ -102,9 +104,10 @@ class Endpoints:
 
     def __init__(
         self,
-        migrator: Observable,
+        migrator: Migrator,
         *,
         gate: GateView | None = None,
+        look: Callable[[], Seen] | None = None,
         prefix: str = "",
         live_every: float = 10.0,
         live_timeout: float = 0.8,
@@ -115,7 +118,7 @@ class Endpoints:
     ) -> None:
         self.tracker = readiness_of(migrator)
         self.live = LiveCheck(
-            migrator,
+            look or partial(look_at, migrator),
             self.tracker,
             every=live_every,
             timeout=live_timeout,

@@ -18,15 +18,17 @@ from automigrate.errors import (
     StepTimeoutError,
     StoppedError,
 )
-from automigrate.events import Phase, PhaseEntered
+from automigrate.events import Phase, PhaseEntered, RunFinished
 from automigrate.health.forking import after_fork
 from automigrate.health.readiness import readiness_of
+from automigrate.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from automigrate.events import Listener
-    from automigrate.verdict import Status, UpgradeReport
+    from automigrate.health.looking import Seen
+    from automigrate.verdict import UpgradeReport
 
 __all__ = ["Gate", "Runnable"]
 
@@ -44,9 +46,6 @@ class Runnable(Protocol):
 
     def upgrade(self) -> UpgradeReport:
         """Bring the schema to where the code wants it, or raise."""
-
-    def status(self) -> Status:
-        """Look at the database: one connection, one query."""
 
     def stop(self) -> None:
         """Ask a run to stop at the next revision boundary."""
@@ -68,6 +67,7 @@ class Gate:
 
     Args:
         migrator: what to run.
+        look: looks at the database after the gate has given up.
         grace_seconds: how long `close` lets the current revision go on before it is rolled back;
             less than the 30 s that Kubernetes gives a pod by default.
         retry_seconds: pause after the first failure; doubles, with jitter.
@@ -86,12 +86,14 @@ class Gate:
         self,
         migrator: Runnable,
         *,
+        look: Callable[[], Seen],
         grace_seconds: float = 20.0,
         retry_seconds: float = 2.0,
         retry_seconds_max: float = 30.0,
         on_failure: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._migrator = migrator
+        self._look = look
         self._tracker = readiness_of(migrator)
         self._grace_seconds = grace_seconds
         self._retry_seconds = retry_seconds
@@ -155,7 +157,7 @@ class Gate:
         pause = self._retry_seconds
         while not self._closing.is_set():
             try:
-                self._migrator.upgrade()
+                report = self._migrator.upgrade()
             except StoppedError:
                 return
             except BaseException as error:  # noqa: BLE001 -- the thread has no caller to tell
@@ -171,6 +173,8 @@ class Gate:
                 self._closing.wait(wait)
                 pause = min(pause * 2.0, self._retry_seconds_max)
             else:
+                if report.outcome is Outcome.SKIPPED:  # a run that does nothing tells nothing
+                    self._tracker.listen(RunFinished(report=report))
                 self._set_open()
                 return
 
@@ -181,8 +185,7 @@ class Gate:
             self._on_failure(error)
         while not self._closing.wait(self._retry_seconds_max):
             with contextlib.suppress(Exception):
-                status = self._migrator.status()
-                self._tracker.observe(status, serves=status.serves)
+                self._tracker.observe(self._look())
             if self._tracker.readiness.ready:
                 self._given_up = False
                 self._set_open()

@@ -11,17 +11,18 @@ import enum
 import threading
 import time
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from automigrate.health.forking import after_fork
+from automigrate.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from automigrate.health.looking import Seen
     from automigrate.health.readiness import ReadinessTracker
-    from automigrate.verdict import Status
 
-__all__ = ["LiveCheck", "OnFailedLook", "StatusSource"]
+__all__ = ["LiveCheck", "OnFailedLook"]
 
 
 class OnFailedLook(enum.StrEnum):
@@ -34,20 +35,12 @@ class OnFailedLook(enum.StrEnum):
     """Not ready until a look succeeds."""
 
 
-class StatusSource(Protocol):
-    """What can be looked at: the part of `Migrator` that the live check needs."""
-
-    def status(self) -> Status:
-        """Look at the database: one connection, one query."""
-
-
 class LiveCheck:
     """Looks at the database when asked, if the last look is older than `every` seconds.
 
     Args:
-        source: the migrator.
+        look: looks at the database.
         tracker: takes the result.
-        serves: decides whether the application may serve on what was found.
         every: seconds that a result is good for.
         timeout: seconds that `refresh` waits at most. The kubelet gives a probe 1 s by default,
             so this is less. A look that takes longer goes on by itself and counts when it ends.
@@ -60,18 +53,16 @@ class LiveCheck:
 
     def __init__(
         self,
-        source: StatusSource,
+        look: Callable[[], Seen],
         tracker: ReadinessTracker,
         *,
-        serves: Callable[[Status], bool] = lambda status: status.serves,
         every: float = 10.0,
         timeout: float = 0.8,
         on_failed_look: OnFailedLook = OnFailedLook.KEEP,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._source = source
+        self._look = look
         self._tracker = tracker
-        self._serves = serves
         self._every = every
         self._timeout = timeout
         self._on_failed_look = on_failed_look
@@ -83,7 +74,7 @@ class LiveCheck:
     def is_due(self) -> bool:
         """Whether `refresh` would look, and so may block; never while a run is under way."""
         readiness = self._tracker.readiness
-        if not readiness.settled:
+        if not readiness.settled or readiness.outcome is Outcome.SKIPPED:
             return False
         seen = [at for at in (readiness.looked_at, self._ended()) if at is not None]
         return not seen or self._clock() - max(seen) >= self._every
@@ -95,7 +86,7 @@ class LiveCheck:
         """
         if not self.is_due:
             return
-        look = self._look()
+        look = self._shared_look()
         try:
             look.result(timeout=self._timeout)
         except TimeoutError as error:
@@ -105,7 +96,7 @@ class LiveCheck:
         readiness = self._tracker.readiness
         return readiness.run_ended if readiness.ready else None
 
-    def _look(self) -> Future[None]:
+    def _shared_look(self) -> Future[None]:
         with self._lock:
             if self._pending is None or self._pending.done():
                 self._pending = Future()
@@ -116,11 +107,11 @@ class LiveCheck:
 
     def _run(self, look: Future[None]) -> None:
         try:
-            status = self._source.status()
+            seen = self._look()
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, the schema is unknown
             self._note(error)
         else:
-            self._tracker.observe(status, serves=self._serves(status))
+            self._tracker.observe(seen)
         look.set_result(None)
 
     def _note(self, error: BaseException) -> None:

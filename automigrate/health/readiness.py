@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from automigrate.events import Event, Listener
+    from automigrate.health.looking import Seen
     from automigrate.verdict import Status, UpgradeReport
 
 __all__ = ["Readiness", "ReadinessTracker", "Source", "advanced", "observed", "readiness_of"]
@@ -164,7 +165,7 @@ def advanced(  # noqa: C901, PLR0911, PLR0912 -- one table, an arm for each even
             assert_never(event)
 
 
-def observed(readiness: Readiness, status: Status, *, serves: bool, now: float) -> Readiness:
+def observed(readiness: Readiness, seen: Seen, now: float) -> Readiness:
     """Fold a live look at the database into the readiness.
 
     Does nothing while a run is under way, whose events are newer than any look. A right schema
@@ -172,19 +173,19 @@ def observed(readiness: Readiness, status: Status, *, serves: bool, now: float) 
     """
     if not readiness.settled:
         return readiness
-    seen = replace(
+    after = replace(
         readiness,
-        verdict=status.verdict,
-        current=status.current,
-        wanted=status.wanted,
-        serves=serves,
+        verdict=seen.verdict,
+        current=readiness.current if seen.current is None else seen.current,
+        wanted=readiness.wanted if seen.wanted is None else seen.wanted,
+        serves=seen.serves,
         looked_at=now,
         look_error="",
     )
-    if not serves or readiness.phase is Phase.READY:
-        return seen
+    if not seen.serves or readiness.phase is Phase.READY:
+        return after
     return replace(
-        _at_rest(seen, Phase.READY, now),
+        _at_rest(after, Phase.READY, now),
         started=True,
         percent=100.0,
         error="",
@@ -260,7 +261,8 @@ def _applied(readiness: Readiness, event: RevisionApplied) -> Readiness:
 def _finished(readiness: Readiness, report: UpgradeReport, now: float) -> Readiness:
     # The report's verdict is that of the first look; what was pending then is applied now.
     changed = report.outcome in {Outcome.MIGRATED, Outcome.WAITED}
-    verdict = Verdict.CURRENT if changed else report.verdict
+    looked = report.outcome is not Outcome.SKIPPED
+    verdict = Verdict.CURRENT if changed else report.verdict if looked else None
     heads = report.heads or readiness.current
     return replace(
         _at_rest(readiness, Phase.READY, now),
@@ -351,10 +353,10 @@ class ReadinessTracker:
         with self._lock:
             self._readiness = advanced(self._readiness, event, self._clock())
 
-    def observe(self, status: Status, *, serves: bool) -> None:
+    def observe(self, seen: Seen) -> None:
         """Take the result of a live look at the database."""
         with self._lock:
-            self._readiness = observed(self._readiness, status, serves=serves, now=self._clock())
+            self._readiness = observed(self._readiness, seen, self._clock())
 
     def note_failed_look(self, error: BaseException, *, serves: bool) -> None:
         """Take note that a live look failed: the schema is as before, as far as is known."""

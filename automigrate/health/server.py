@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, ClassVar, Self, Unpack
 from urllib.parse import urlsplit
 
 from automigrate.errors import ConfigurationError
-from automigrate.health.endpoints import EndpointOptions, Endpoints, Observable
+from automigrate.health.endpoints import EndpointOptions, Endpoints
 from automigrate.health.metrics import metrics_if_installed
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from automigrate.migrator import Migrator
 
 __all__ = ["HealthServer"]
 
@@ -40,7 +42,7 @@ class HealthServer:
 
     def __init__(
         self,
-        migrator: Observable,
+        migrator: Migrator,
         *,
         port: int,
         host: str = "0.0.0.0",  # noqa: S104 -- says nothing secret, and probes must reach it

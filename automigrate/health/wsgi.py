@@ -7,20 +7,20 @@ Example:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Unpack
+from functools import partial
+from typing import TYPE_CHECKING, Unpack
 
-from automigrate.health.endpoints import Answer, EndpointOptions, Endpoints, Observable
-from automigrate.health.gate import Gate, Runnable
+from automigrate.health.endpoints import Answer, EndpointOptions, Endpoints
+from automigrate.health.gate import Gate
+from automigrate.health.looking import look_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from automigrate.migrator import Migrator
+
 __all__ = ["GateMiddleware", "HealthMiddleware"]
-
-
-class Gated(Runnable, Observable, Protocol):
-    """What a gate runs and watches: a `Migrator`."""
 
 
 class HealthMiddleware:
@@ -33,7 +33,7 @@ class HealthMiddleware:
     """
 
     def __init__(
-        self, app: WSGIApplication, migrator: Observable, **options: Unpack[EndpointOptions]
+        self, app: WSGIApplication, migrator: Migrator, **options: Unpack[EndpointOptions]
     ) -> None:
         self._app = app
         self._endpoints = Endpoints(migrator, **options)
@@ -67,14 +67,19 @@ class GateMiddleware:
     def __init__(
         self,
         app: WSGIApplication,
-        migrator: Gated,
+        migrator: Migrator,
         *,
         grace_seconds: float = 20.0,
         on_failure: Callable[[BaseException], None] | None = None,
         **options: Unpack[EndpointOptions],
     ) -> None:
         self._app = app
-        self.gate = Gate(migrator, grace_seconds=grace_seconds, on_failure=on_failure)
+        self.gate = Gate(
+            migrator,
+            look=options.get("look") or partial(look_at, migrator),
+            grace_seconds=grace_seconds,
+            on_failure=on_failure,
+        )
         self._endpoints = Endpoints(migrator, gate=self.gate, **options)
 
     def start(self) -> None:

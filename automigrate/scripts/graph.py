@@ -58,8 +58,8 @@ class ScriptGraph(Lineage):
 
         Raises:
             MultipleHeadsError: ``head`` was asked for and there are several.
-            ConfigurationError: nothing matches, more than one revision does, or the target is not
-                applied.
+            ConfigurationError: nothing matches, more than one revision does, or nothing that is applied
+                is built on the target.
         """
         heads = tuple(current)
         label, stop = targets.downgrade_target(self, target, heads)
@@ -69,7 +69,8 @@ class ScriptGraph(Lineage):
         reverted = self.descendants(roots) & self.ancestors(heads)
         if stop is not None and not reverted and stop not in heads:
             raise ConfigurationError(
-                f"downgrade target {target!r} is not applied. Name a revision that is."
+                f"nothing that is applied is built on downgrade target {target!r}. "
+                "Name a revision below the current heads."
             )
         return ordering.newest_first(self, reverted, heads)
 

@@ -6,6 +6,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from automigrate.events import Phase, PhaseEntered, RevisionApplied, RevisionStarted, RunFinished
+from automigrate.health.looking import Seen
+from automigrate.migrator import Migrator
 from automigrate.verdict import Outcome, Status, UpgradeReport, Verdict
 
 if TYPE_CHECKING:
@@ -13,8 +15,9 @@ if TYPE_CHECKING:
 
     from automigrate.events import Event, Listener
 
-CURRENT = Status(verdict=Verdict.CURRENT, current=("b2",), wanted=("b2",))
-BEHIND = Status(verdict=Verdict.BEHIND, current=("a1",), wanted=("b2",), pending=("b2",))
+CURRENT = Seen(verdict=Verdict.CURRENT, serves=True, current=("b2",), wanted=("b2",))
+BEHIND = Seen(verdict=Verdict.BEHIND, serves=False, current=("a1",), wanted=("b2",))
+PENDING = Status(verdict=Verdict.BEHIND, current=("a1",), wanted=("b2",), pending=("b2",))
 REPORT = UpgradeReport(outcome=Outcome.MIGRATED, verdict=Verdict.BEHIND, heads=("b2",), seconds=2.0)
 
 
@@ -29,18 +32,19 @@ class Clock:
         return self.now
 
 
-class FakeMigrator:
+class FakeMigrator(Migrator):
     """Tells what the test tells it to tell, and counts how often it is asked."""
 
-    def __init__(self, status: Status = CURRENT) -> None:
+    def __init__(self, seen: Seen = CURRENT) -> None:
+        super().__init__("postgresql://nowhere/none", "migrations")
         self.listeners: list[Listener] = []
-        self.found: Status | Exception = status
+        self.found: Seen | Exception = seen
         self.looks = 0
         self.runs = 0
         self.stopped = False
         self.aborted = False
         self.on_upgrade: Callable[[], object] = lambda: None
-        self.on_status: Callable[[], object] = lambda: None
+        self.on_look: Callable[[], object] = lambda: None
         self.released = threading.Event()
 
     def add_listener(self, listener: Listener) -> None:
@@ -53,10 +57,10 @@ class FakeMigrator:
             for listener in self.listeners:
                 listener(event)
 
-    def status(self) -> Status:
+    def look(self) -> Seen:
         """Return or raise what the test put into `found`."""
         self.looks += 1
-        self.on_status()
+        self.on_look()
         if isinstance(self.found, Exception):
             raise self.found
         return self.found

@@ -19,7 +19,7 @@ from automigrate.events import (
 from automigrate.health.accepting import Form, preferred
 from automigrate.health.endpoints import Answer, Endpoints
 from automigrate.verdict import Blocker, Holder
-from tests.unit.health_support import BEHIND, REPORT, FakeMigrator, started
+from tests.unit.health_support import BEHIND, PENDING, REPORT, FakeMigrator, started
 
 STARTING = PhaseEntered(phase=Phase.STARTING)
 MIGRATING = PhaseEntered(phase=Phase.MIGRATING)
@@ -75,7 +75,7 @@ def test_each_phase_has_its_three_answers(
 ) -> None:
     """Alive unless failed for good, started once ready, ready only when ready."""
     migrator = FakeMigrator(BEHIND)
-    endpoints = Endpoints(migrator)
+    endpoints = Endpoints(migrator, look=migrator.look)
     migrator.tell(*events)
     answers = [status_of(endpoints, name) for name in ("livez", "readyz", "startupz")]
     assert answers == [livez, readyz, startupz]
@@ -85,7 +85,7 @@ def test_a_closed_gate_is_not_ready_though_the_schema_is_right() -> None:
     """The application behind the gate has to start, too."""
     migrator = FakeMigrator()
     gate = GateStub()
-    endpoints = Endpoints(migrator, gate=gate)
+    endpoints = Endpoints(migrator, look=migrator.look, gate=gate)
     migrator.tell(STARTING, FINISHED)
     assert status_of(endpoints, "readyz") == 503
     assert status_of(endpoints, "startupz") == 503
@@ -98,7 +98,7 @@ def test_a_gate_that_tries_again_is_alive_and_one_that_has_given_up_is_not() -> 
     """A failure that may pass is no reason to restart the process."""
     migrator = FakeMigrator(BEHIND)
     gate = GateStub()
-    endpoints = Endpoints(migrator, gate=gate)
+    endpoints = Endpoints(migrator, look=migrator.look, gate=gate)
     migrator.tell(STARTING, FAILED)
     assert status_of(endpoints, "livez") == 200
     gate.given_up = True
@@ -108,7 +108,7 @@ def test_a_gate_that_tries_again_is_alive_and_one_that_has_given_up_is_not() -> 
 def test_the_short_body_tells_phase_and_progress() -> None:
     """Anyone may see the phase and how far it is."""
     migrator = FakeMigrator()
-    endpoints = Endpoints(migrator)
+    endpoints = Endpoints(migrator, look=migrator.look)
     migrator.tell(MIGRATING, started("a1", 1, 4), started("b2", 2, 4))
     body = body_of(endpoints.answer("readyz"))
     assert set(body) == {"status", "phase", "progress"}
@@ -123,10 +123,10 @@ def test_the_short_body_tells_phase_and_progress() -> None:
 def test_the_long_body_names_revision_step_holder_and_blockers() -> None:
     """`?verbose` tells all that an engineer on call wants to know."""
     migrator = FakeMigrator()
-    endpoints = Endpoints(migrator)
+    endpoints = Endpoints(migrator, look=migrator.look)
     migrator.tell(
         MIGRATING,
-        SchemaJudged(status=BEHIND),
+        SchemaJudged(status=PENDING),
         started("b2", 1, 1),
         ProgressSeen(revision="b2", phase="building index", percent=40.0),
         LockWaited(
@@ -153,7 +153,7 @@ def test_no_body_shows_sql_an_error_text_or_an_address() -> None:
     migrator = FakeMigrator(BEHIND)
     migrator.found = OSError("password=hunter2")
     gate = GateStub(given_up=True)
-    endpoints = Endpoints(migrator, gate=gate, on_failed_look="unready")
+    endpoints = Endpoints(migrator, look=migrator.look, gate=gate, on_failed_look="unready")
     migrator.tell(
         MIGRATING,
         LockWaited(holder=Holder(pid=7, client="10.0.0.7"), waited_seconds=1),
@@ -178,7 +178,7 @@ def test_no_body_shows_sql_an_error_text_or_an_address() -> None:
 def test_every_answer_forbids_caching_and_a_bad_one_says_when_to_come_back() -> None:
     """No proxy may keep an answer; 503 has Retry-After, 200 has not."""
     migrator = FakeMigrator()
-    endpoints = Endpoints(migrator, retry_after_seconds=7)
+    endpoints = Endpoints(migrator, look=migrator.look, retry_after_seconds=7)
     migrator.tell(STARTING)
     bad, good = endpoints.answer("readyz"), endpoints.answer("livez")
     turned_away = endpoints.turned_away()
@@ -215,7 +215,7 @@ def test_names_are_found_below_the_prefix_only() -> None:
 def test_a_program_that_is_turned_away_gets_a_problem_document() -> None:
     """Everyone but a browser gets JSON after RFC 9457."""
     migrator = FakeMigrator()
-    endpoints = Endpoints(migrator, gate=GateStub())
+    endpoints = Endpoints(migrator, look=migrator.look, gate=GateStub())
     migrator.tell(MIGRATING, started("a1", 1, 2))
     answer = endpoints.turned_away(accept="*/*")
     assert answer.status.value == 503
@@ -252,7 +252,7 @@ def test_the_accept_header_chooses_the_form(accept: str, form: Form) -> None:
 def test_a_look_is_made_only_when_nothing_runs_and_only_for_what_depends_on_it() -> None:
     """Liveness and a run under way never cost a query."""
     migrator = FakeMigrator()
-    endpoints = Endpoints(migrator)
+    endpoints = Endpoints(migrator, look=migrator.look)
     assert not endpoints.blocks("livez")
     assert endpoints.blocks("readyz")
     migrator.tell(MIGRATING)
@@ -264,7 +264,7 @@ def test_a_look_is_made_only_when_nothing_runs_and_only_for_what_depends_on_it()
 def test_a_process_that_never_migrates_is_ready_by_its_look() -> None:
     """Endpoints of an application whose schema a Job has migrated answer from the database."""
     migrator = FakeMigrator()
-    endpoints = Endpoints(migrator)
+    endpoints = Endpoints(migrator, look=migrator.look)
     assert status_of(endpoints, "readyz") == 200
     assert status_of(endpoints, "startupz") == 200
     assert migrator.looks == 1

@@ -43,7 +43,7 @@ def test_the_gate_opens_when_the_run_has_ended_well() -> None:
     """Closed while it runs, open afterwards, and its callbacks are called once."""
     migrator = FakeMigrator()
     migrator.on_upgrade = lambda: migrator.released.wait(10.0)
-    gate = Gate(migrator)
+    gate = Gate(migrator, look=migrator.look)
     opened = threading.Event()
     gate.when_open(opened.set)
     gate.start()
@@ -57,7 +57,7 @@ def test_the_gate_opens_when_the_run_has_ended_well() -> None:
 def test_starting_twice_runs_once() -> None:
     """Every request may start the gate; one run comes of it."""
     migrator = FakeMigrator()
-    gate = Gate(migrator)
+    gate = Gate(migrator, look=migrator.look)
     for _ in range(5):
         gate.start()
     assert gate.wait(5.0)
@@ -67,7 +67,8 @@ def test_starting_twice_runs_once() -> None:
 
 def test_a_callback_of_an_open_gate_is_called_at_once() -> None:
     """Whoever comes late does not wait for ever."""
-    gate = Gate(FakeMigrator())
+    migrator = FakeMigrator()
+    gate = Gate(migrator, look=migrator.look)
     gate.start()
     assert gate.wait(5.0)
     calls: list[int] = []
@@ -82,7 +83,7 @@ def test_a_failure_that_may_pass_is_tried_again(error: AutomigrateError) -> None
     """The gate goes on by itself when waiting can help."""
     migrator = FakeMigrator()
     migrator.on_upgrade = failing(migrator, error, error)
-    gate = Gate(migrator, retry_seconds=0.01)
+    gate = Gate(migrator, look=migrator.look, retry_seconds=0.01)
     gate.start()
     assert gate.wait(5.0)
     assert migrator.runs == 3
@@ -103,7 +104,7 @@ def test_a_failure_that_lasts_gives_up_and_tells_so_once(error: BaseException) -
     migrator = FakeMigrator(BEHIND)
     migrator.on_upgrade = failing(migrator, error)
     told: list[BaseException] = []
-    gate = Gate(migrator, on_failure=told.append)
+    gate = Gate(migrator, look=migrator.look, on_failure=told.append)
     gate.start()
     assert eventually(lambda: gate.given_up and told)
     assert told == [error]
@@ -115,7 +116,7 @@ def test_a_gate_that_gave_up_opens_when_another_process_puts_the_schema_right() 
     """The database is looked at now and then, and a right schema opens the gate."""
     migrator = FakeMigrator(BEHIND)
     migrator.on_upgrade = failing(migrator, ZeroDivisionError())
-    gate = Gate(migrator, retry_seconds_max=0.01)
+    gate = Gate(migrator, look=migrator.look, retry_seconds_max=0.01)
     gate.start()
     assert eventually(lambda: migrator.looks >= 2)
     assert not gate.is_open
@@ -133,7 +134,7 @@ def test_closing_stops_the_run_at_a_revision_boundary() -> None:
         raise StoppedError
 
     migrator.on_upgrade = run
-    gate = Gate(migrator)
+    gate = Gate(migrator, look=migrator.look)
     gate.start()
     assert eventually(lambda: migrator.runs)
     gate.close()
@@ -148,7 +149,7 @@ def test_closing_aborts_a_run_that_does_not_stop_in_its_grace_time() -> None:
     migrator.on_upgrade = lambda: aborted.wait(10.0)
     migrator.stop = lambda: None  # type: ignore[method-assign]  # a run that is deep in a statement
     migrator.abort = aborted.set  # type: ignore[method-assign]
-    gate = Gate(migrator, grace_seconds=0.05)
+    gate = Gate(migrator, look=migrator.look, grace_seconds=0.05)
     gate.start()
     assert eventually(lambda: migrator.runs)
     gate.close()
@@ -168,7 +169,7 @@ def test_a_forked_worker_runs_its_own_gate() -> None:
     """The parent's thread does not exist in the child, which starts one of its own."""
     migrator = FakeMigrator()
     migrator.on_upgrade = lambda: migrator.released.wait(10.0)
-    gate = Gate(migrator)
+    gate = Gate(migrator, look=migrator.look)
     gate.start()
     assert eventually(lambda: migrator.runs == 1)
 
@@ -186,7 +187,7 @@ def test_a_forked_worker_runs_its_own_gate() -> None:
 def test_a_forked_worker_inherits_an_open_gate() -> None:
     """What the master has made right costs the workers no connection."""
     migrator = FakeMigrator()
-    gate = Gate(migrator)
+    gate = Gate(migrator, look=migrator.look)
     gate.start()
     assert gate.wait(5.0)
 

@@ -21,7 +21,7 @@ def ready(migrator: FakeMigrator, clock: Clock) -> ReadinessTracker:
 def test_a_result_is_good_for_its_time_and_then_looked_up_again() -> None:
     """However many probes come, the database is asked once in `every` seconds."""
     migrator, clock = FakeMigrator(), Clock()
-    live = LiveCheck(migrator, ready(migrator, clock), every=10.0, clock=clock)
+    live = LiveCheck(migrator.look, ready(migrator, clock), every=10.0, clock=clock)
     live.refresh()
     assert migrator.looks == 0, "the end of the run is a look itself"
     for _ in range(3):
@@ -36,7 +36,7 @@ def test_a_look_that_finds_the_schema_changed_takes_readiness_away() -> None:
     migrator, clock = FakeMigrator(BEHIND), Clock()
     tracker = ready(migrator, clock)
     clock.now += 10.0
-    LiveCheck(migrator, tracker, clock=clock).refresh()
+    LiveCheck(migrator.look, tracker, clock=clock).refresh()
     assert not tracker.readiness.ready
 
 
@@ -51,7 +51,7 @@ def test_a_database_that_cannot_be_looked_at_counts_as_told(
     migrator.found = OSError("no route")
     tracker = ready(migrator, clock)
     clock.now += 10.0
-    LiveCheck(migrator, tracker, on_failed_look=policy, clock=clock).refresh()
+    LiveCheck(migrator.look, tracker, on_failed_look=policy, clock=clock).refresh()
     assert tracker.readiness.ready is is_ready
     assert tracker.readiness.look_error == "OSError"
 
@@ -61,8 +61,8 @@ def test_a_slow_look_holds_nobody_up_and_counts_when_it_ends() -> None:
     migrator, clock = FakeMigrator(BEHIND), Clock()
     tracker = ready(migrator, clock)
     clock.now += 10.0
-    migrator.on_status = lambda: migrator.released.wait(10.0)
-    live = LiveCheck(migrator, tracker, timeout=0.05, clock=clock)
+    migrator.on_look = lambda: migrator.released.wait(10.0)
+    live = LiveCheck(migrator.look, tracker, timeout=0.05, clock=clock)
     begun = time.monotonic()
     live.refresh()
     assert time.monotonic() - begun < 2.0
@@ -78,8 +78,8 @@ def test_callers_at_the_same_time_share_one_look() -> None:
     migrator, clock = FakeMigrator(), Clock()
     tracker = ready(migrator, clock)
     clock.now += 10.0
-    migrator.on_status = lambda: migrator.released.wait(10.0)
-    live = LiveCheck(migrator, tracker, timeout=5.0, clock=clock)
+    migrator.on_look = lambda: migrator.released.wait(10.0)
+    live = LiveCheck(migrator.look, tracker, timeout=5.0, clock=clock)
     callers = [threading.Thread(target=live.refresh) for _ in range(20)]
     for caller in callers:
         caller.start()

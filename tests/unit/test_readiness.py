@@ -264,17 +264,17 @@ def test_stopping_after_ready_takes_readiness_away() -> None:
 def test_a_look_that_finds_another_schema_takes_readiness_away_and_gives_it_back() -> None:
     """Readiness follows a downgrade by another process, and the way back."""
     tracker = tracker_after(entered(Phase.STARTING), RunFinished(report=REPORT))
-    tracker.observe(BEHIND, serves=False)
+    tracker.observe(BEHIND)
     assert not tracker.readiness.ready
     assert tracker.readiness.verdict is Verdict.BEHIND
-    tracker.observe(CURRENT, serves=True)
+    tracker.observe(CURRENT)
     assert tracker.readiness.ready
 
 
 def test_a_look_makes_a_process_ready_that_never_ran() -> None:
     """An application whose schema was migrated by a Job is ready by the look alone."""
     tracker = tracker_after()
-    tracker.observe(CURRENT, serves=True)
+    tracker.observe(CURRENT)
     assert tracker.readiness.ready
     assert tracker.readiness.started
 
@@ -285,9 +285,9 @@ def test_a_look_makes_a_failed_process_ready_when_another_one_put_it_right() -> 
         entered(Phase.STARTING),
         RunFailed(error=LockTimeoutError(holder=None, waited_seconds=1.0)),
     )
-    tracker.observe(BEHIND, serves=False)
+    tracker.observe(BEHIND)
     assert tracker.readiness.phase is Phase.FAILED
-    tracker.observe(CURRENT, serves=True)
+    tracker.observe(CURRENT)
     assert tracker.readiness.ready
     assert tracker.readiness.error == ""
 
@@ -296,7 +296,7 @@ def test_a_look_says_nothing_while_a_run_is_under_way() -> None:
     """Events of the run are newer than any look, and win."""
     tracker = tracker_after(entered(Phase.MIGRATING))
     before = tracker.readiness
-    tracker.observe(CURRENT, serves=True)
+    tracker.observe(CURRENT)
     tracker.note_failed_look(OSError(), serves=False)
     assert tracker.readiness == before
 

@@ -1,0 +1,226 @@
+"""Apply under the lock: recover what was interrupted, run the revisions, verify, wake the waiters.
+
+The same for both directions; only the holder of the lock comes here.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from automigrate.alembic_bridge.concurrent_index import repeatable
+from automigrate.alembic_bridge.environment import run_revisions
+from automigrate.alembic_bridge.work import Work
+from automigrate.database.observer import Observer
+from automigrate.errors import (
+    InterruptedRevisionError,
+    PermissionDeniedError,
+    UpgradeError,
+    names,
+)
+from automigrate.events import Phase, PhaseEntered, RevisionRecovered
+from automigrate.verdict import AppliedRevision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from automigrate.database.advisory_lock import AdvisoryLock
+    from automigrate.database.session import Look, Session
+    from automigrate.plan import JournalEntry
+    from automigrate.run import Run
+    from automigrate.verdict import Status
+
+__all__ = ["Application", "close_settled_rows"]
+
+
+class Application:
+    """One application of revisions by the holder of the lock."""
+
+    def __init__(self, run: Run, session: Session, lock: AdvisoryLock, look: Look) -> None:
+        self._run = run
+        self._session = session
+        self._lock = lock
+        self._look = look
+        self._schema = run.schema(look)
+        self._journal = run.journal(session, self._schema)
+
+    def upgrade(self, status: Status) -> Look:
+        """Apply what is pending and verify the heads.
+
+        Raises:
+            InterruptedRevisionError: an interrupted revision cannot safely be run again.
+            UpgradeError: a revision failed, or the run ended short of the target.
+            SessionLostError: the session is gone.
+        """
+        entries = self._journal.entries()
+        self._claim(entries)
+        resumed = self._recover(status, entries)
+        with self._waking_the_waiters():
+            self._apply(self._run.options.target, "upgrade", resumed)
+            return self._verified()
+
+    def _apply(self, target: str, direction: str, resumed: dict[str, frozenset[str]]) -> None:
+        run, session = self._run, self._session
+        run.emit(PhaseEntered(phase=Phase.MIGRATING))
+        with _privileges(self._schema):
+            self._journal.create()
+        with Observer(
+            run.connector.observer,
+            self._look.backend_pid,
+            options=run.options,
+            control=run.control,
+            deadline=run.deadline,
+            emit=run.emit,
+        ) as observer:
+            run.control.when_aborted(session.cancel)
+            work = Work(
+                session=session,
+                lock=self._lock,
+                journal=self._journal,
+                observer=observer,
+                location=run.location,
+                graph=run.graph,
+                tables=run.tables,
+                options=run.options,
+                control=run.control,
+                deadline=run.deadline,
+                emit=run.emit,
+                sqlalchemy_url=run.sqlalchemy_url,
+                secrets=run.source.secrets,
+                target=target,
+                direction=direction,
+                applied=run.applied,
+                resumed=resumed,
+            )
+            try:
+                run_revisions(work)
+            finally:
+                run.control.when_aborted(None)
+                run.in_doubt = work.in_doubt
+        _to_autocommit(session)
+
+    def _verified(self) -> Look:
+        """Look at the heads once more: exit 0 must mean the right schema (H4, H21)."""
+        run = self._run
+        look = self._session.look(run.tables)
+        if not run.is_right(look):
+            status = run.judge(self._session, look)
+            if run.must_act(status):
+                raise UpgradeError(
+                    applied=[item.revision for item in run.applied],
+                    failed=status.pending[0] if status.pending else names(status.interrupted),
+                    pending=status.pending,
+                    rolled_back=True,
+                    reason="the run ended without an error, but the version table is at "
+                    f"{names(look.heads)}",
+                    remedy="Does env.py call context.run_migrations() for this database?",
+                )
+        return look
+
+    def _recover(
+        self, status: Status, entries: Sequence[JournalEntry]
+    ) -> dict[str, frozenset[str]]:
+        """Say of each interrupted revision what needs not be done again, or refuse.
+
+        Raises:
+            InterruptedRevisionError: it cannot be proved that running it again is safe (H15).
+        """
+        resumed = {}
+        latest = {entry.revision: entry for entry in entries}
+        for revision in status.interrupted:
+            entry = latest[revision]
+            statements = repeatable(entry.progress) if entry.direction == "upgrade" else None
+            if statements is None:
+                raise InterruptedRevisionError(revision=revision, left=_left(entry))
+            resumed[revision] = frozenset(statements)
+            self._run.emit(
+                RevisionRecovered(
+                    revision=revision,
+                    action="interrupted while building indexes concurrently; run again",
+                )
+            )
+        return resumed
+
+    def _claim(self, entries: Sequence[JournalEntry]) -> None:
+        """Count a revision as ours whose commit was in doubt and had happened (H10)."""
+        run = self._run
+        if run.in_doubt is None:
+            return
+        for entry in entries:
+            if (
+                entry.revision == run.in_doubt
+                and entry.state == "applied"
+                and entry.instance == self._journal.instance
+            ):
+                run.applied.append(AppliedRevision(revision=entry.revision))
+                break
+        run.in_doubt = None
+
+    @contextmanager
+    def _waking_the_waiters(self) -> Iterator[None]:
+        """Notify at the end, however it ends: they look again, or take over."""
+        try:
+            yield
+        finally:
+            if not self._session.broken:
+                _best_effort(lambda: _to_autocommit(self._session))
+                _best_effort(self._lock.notify)
+
+
+def close_settled_rows(run: Run, session: Session, look: Look) -> None:
+    """Bring open journal rows to an end whose revisions the version table has settled.
+
+    Does nothing when another session holds the lock: that one does it.
+    """
+    schema = run.schema(look)
+    lock = run.lock(session, schema)
+    locked = session.look(run.tables, lock_key=lock.key)
+    if not locked.locked or set(locked.heads) != set(look.heads):
+        return
+    journal = run.journal(session, schema)
+    applied = run.graph.ancestors([head for head in look.heads if head in run.graph])
+    for revision in look.open_revisions:
+        if revision in run.graph:
+            journal.resolve(revision, "applied" if revision in applied else "reverted")
+
+
+@contextmanager
+def _privileges(schema: str) -> Iterator[None]:
+    """Say which privilege is missing when the journal cannot be created."""
+    import psycopg
+
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise PermissionDeniedError(
+            reason=str(error).strip(),
+            remedy=f"Grant it: `grant create on schema {schema} to …`, or use another role for "
+            "migrations.",
+        ) from error
+
+
+def _left(entry: JournalEntry) -> list[str]:
+    """What is known of an interrupted revision, a sentence each."""
+    progress = entry.progress or {}
+    left = []
+    if progress.get("before"):
+        left.append(f"{progress['before']} statements were committed before")
+    left.extend(
+        f"begun outside of a transaction: {' '.join(statement.split())[:120]}"
+        for statement in progress.get("statements") or ()
+    )
+    if entry.error:
+        left.append(f"it failed: {entry.error}")
+    return left
+
+
+def _to_autocommit(session: Session) -> None:
+    connection = session.connection
+    connection.rollback()
+    connection.autocommit = True
+
+
+def _best_effort(action: Callable[[], object]) -> None:
+    """For what makes others faster and nothing wrong when it fails: the session may be gone."""
+    with suppress(Exception):
+        action()

@@ -1,0 +1,242 @@
+"""One call of the engine: its parts, its facts, and how it looks and judges.
+
+`startup` tells the story with it, `application` applies with it, `recovery` goes back with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from automigrate.database.connector import Connector
+from automigrate.database.session import SessionLostError, Tables, TablesDifferError
+from automigrate.deadline import Control, Deadline
+from automigrate.errors import AutomigrateError, PermissionDeniedError
+from automigrate.events import Event, Listener, Phase, PhaseEntered, SchemaJudged
+from automigrate.scripts.location import locate
+from automigrate.scripts.reader import read, wanted_heads
+from automigrate.waiting import Waiting
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from automigrate.database.advisory_lock import AdvisoryLock
+    from automigrate.database.journal import Journal
+    from automigrate.database.session import Look, Session
+    from automigrate.database.source import Source
+    from automigrate.options import Options
+    from automigrate.scripts.graph import ScriptGraph
+    from automigrate.scripts.location import ScriptLocation
+    from automigrate.verdict import AppliedRevision, Status, Verdict
+
+__all__ = ["NotWritableError", "Run"]
+
+T = TypeVar("T")
+
+
+class NotWritableError(Exception):
+    """Connected to a standby or a read-only server while there is something to apply."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """The parts and facts of one call; survives the loss of its session."""
+
+    source: Source
+    scripts: str | os.PathLike[str] | None
+    options: Options
+    control: Control = field(default_factory=Control)
+    listeners: list[Listener] = field(default_factory=list)
+    deadline: Deadline = field(init=False)
+    connector: Connector = field(init=False)
+    waiting: Waiting = field(init=False)
+    location: ScriptLocation = field(init=False)
+    wanted: tuple[str, ...] = field(init=False)
+    """Heads that the version table should hold."""
+    tables: Tables = field(init=False)
+    first: Verdict | None = None
+    """The verdict before anything was changed."""
+    applied: list[AppliedRevision] = field(default_factory=list)
+    in_doubt: str | None = None
+    """The revision whose commit was sent and not answered (H10)."""
+    _graph: ScriptGraph | None = None
+
+    def __post_init__(self) -> None:
+        self.deadline = deadline = Deadline(self.options.timeout)
+        control, emit = self.control, self.emit
+        self.connector = Connector(
+            self.source, self.options, control=control, deadline=deadline, emit=emit
+        )
+        self.waiting = Waiting(self.options, control=control, deadline=deadline, emit=emit)
+
+    def read_scripts(self) -> None:
+        """Find the scripts, the heads they want and the version table, without importing them.
+
+        Raises:
+            ConfigurationError: no scripts are named or found.
+            ScriptError: they cannot be used.
+        """
+        self.emit(PhaseEntered(phase=Phase.STARTING))
+        self.location = locate(self.scripts, config=self.options.config)
+        self.wanted = wanted_heads(self.location, self.options.target)
+        self.tables = self._configured_tables()
+
+    @property
+    def graph(self) -> ScriptGraph:
+        """The script graph, read once."""
+        if self._graph is None:
+            self._graph = read(self.location)
+        return self._graph
+
+    def until_settled(self, action: Callable[[Session, Look], T]) -> T:
+        """Connect, look and act; begin again when the session is lost, until the deadline.
+
+        Raises:
+            AutomigrateError: of the action, or no connection within the deadline.
+        """
+        while True:
+            try:
+                with self.connector.session() as session:
+                    return action(session, session.look(self.tables))
+            except TablesDifferError as error:
+                self.tables = error.tables
+            except (SessionLostError, NotWritableError) as error:
+                self.connector.wait_to_reconnect(str(error))
+            except AutomigrateError:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised again unless it is a lost session
+                self.connector.wait_or_raise(error)
+
+    def is_right(self, look: Look) -> bool:
+        """Whether the heads are the wanted ones and the journal is clean."""
+        return (
+            look.version_table and not look.open_revisions and set(look.heads) == set(self.wanted)
+        )
+
+    def knows_all(self, look: Look) -> bool:
+        """Whether scripts define all heads of the database."""
+        return all(head in self.graph for head in look.heads)
+
+    def judge(self, session: Session, look: Look, *, thorough: bool = False) -> Status:
+        """Compare the database with the scripts; takes no lock.
+
+        Args:
+            session: to read the journal, the holder and whether there are tables.
+            look: what was seen on it.
+            thorough: compare the checksums of all applied scripts too.
+        """
+        from automigrate.plan import Observed, judge
+
+        schema = self.schema(look)
+        tables = not look.version_table and session.has_tables(schema, self.tables.version_table)
+        status = judge(
+            self.graph,
+            self.wanted,
+            Observed(
+                version_table=look.version_table,
+                heads=look.heads,
+                tables=tables,
+                journal=self.journal(session, schema).entries(),
+                holder=self.lock(session, schema).holder(),
+            ),
+            checksums=self._checksums() if thorough else None,
+        )
+        self.first = self.first or status.verdict
+        self.emit(SchemaJudged(status=status))
+        return status
+
+    def must_act(self, status: Status) -> bool:
+        """Whether there is something to apply, or to wait for, under the options.
+
+        Raises:
+            AutomigrateError: the verdict is one to refuse.
+        """
+        from automigrate.plan import decide
+
+        decision = decide(status, self.options)
+        if isinstance(decision, AutomigrateError):
+            raise decision
+        return decision
+
+    def require_writable(self, look: Look) -> None:
+        """Refuse a server on which nothing can be applied (H7).
+
+        Raises:
+            NotWritableError: it is a standby or read-only; `until_settled` waits for another.
+        """
+        if look.in_recovery or look.read_only:
+            what = "a standby in recovery" if look.in_recovery else "a read-only server"
+            msg = f"connected to {what}, and there are revisions to apply"
+            raise NotWritableError(msg)
+
+    def schema(self, look: Look) -> str:
+        """The schema of version table and journal.
+
+        Raises:
+            PermissionDeniedError: the search_path names no schema that exists.
+        """
+        if look.schema is None:
+            raise PermissionDeniedError(
+                reason="no schema of the search_path exists, so there is no place for tables",
+                remedy="Create the schema, or name one with version_table_schema.",
+            )
+        return look.schema
+
+    def lock(self, session: Session, schema: str) -> AdvisoryLock:
+        """The advisory lock of the version table, on a session."""
+        from automigrate.database.advisory_lock import AdvisoryLock
+
+        return AdvisoryLock(session, schema, self.tables.version_table)
+
+    def journal(self, session: Session, schema: str) -> Journal:
+        """The journal beside the version table, on a session."""
+        from automigrate import __version__
+        from automigrate.database.journal import Journal
+
+        return Journal(
+            session.connection,
+            schema,
+            application_version=self.options.application_version,
+            automigrate_version=__version__,
+        )
+
+    def sqlalchemy_url(self) -> str:
+        """URL for the connection that env.py opens itself; holds the password."""
+        url = self.source.url
+        return "postgresql+psycopg://" if url is None else url.sqlalchemy_url()
+
+    def emit(self, event: Event) -> None:
+        """Tell the listeners; one that raises is dropped."""
+        for listener in list(self.listeners):
+            try:
+                listener(event)
+            except Exception:  # noqa: BLE001 - a listener must not fail the run
+                self.listeners.remove(listener)
+
+    def _configured_tables(self) -> Tables:
+        """Where the version table is: the options say, else env.py where it can be read."""
+        options = self.options
+        if self.location.env_file is None or (
+            options.version_table is not None and options.version_table_schema is not None
+        ):
+            return Tables.of(options)
+        from automigrate.scripts.env_py import configured_tables
+
+        said = configured_tables(self.location.env_file)
+        return Tables(
+            options.version_table or said.version_table or Tables().version_table,
+            options.version_table_schema or said.schema,
+        )
+
+    def _checksums(self) -> dict[str, str]:
+        from pathlib import Path
+
+        from automigrate.scripts.checksum import checksum
+
+        files = {name: Path(self.graph[name].file) for name in self.graph}
+        return {
+            name: checksum(file.read_bytes(), str(file))
+            for name, file in files.items()
+            if file.suffix == ".py"
+        }
