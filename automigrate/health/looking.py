@@ -20,7 +20,8 @@ from automigrate.errors import (
     UnmanagedError,
 )
 from automigrate.options import Mode
-from automigrate.startup import Startup
+from automigrate.run import Run
+from automigrate.startup import bring_up
 from automigrate.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ def look_at(migrator: Migrator) -> Seen:
         mode=Mode.CHECK,
         connect_timeout=min(migrator.options.connect_timeout, _CONNECT_TIMEOUT),
     )
-    startup = Startup(source=migrator.source, scripts=migrator.scripts, options=options)
+    run = Run(source=migrator.source, scripts=migrator.scripts, options=options)
     try:
-        report = startup.run()
+        report = bring_up(run)
     except SchemaMismatchError as error:
         return Seen(
             verdict=_VERDICTS[type(error)],
