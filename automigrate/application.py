@@ -87,6 +87,7 @@ class Application:
                 emit=run.emit,
                 sqlalchemy_url=run.sqlalchemy_url,
                 secrets=run.source.secrets,
+                application_name=session.application_name,
                 target=target,
                 direction=direction,
                 applied=run.applied,

@@ -88,10 +88,13 @@ class Observed:
     heads: tuple[str, ...] = ()
     tables: bool = False
     """Whether the schema holds tables that are not ours nor an extension's."""
-    journal: tuple[JournalEntry, ...] = ()
-    """Oldest first."""
+    open_revisions: tuple[str, ...] = ()
+    """Revisions with an open journal row, seen with the heads."""
     holder: Holder | None = None
-    """Another session that holds the lock."""
+    """Another session that holds the lock, seen after the heads."""
+    journal: tuple[JournalEntry, ...] = ()
+    """Oldest first, read after the holder: a row that was open before and still is, while nobody
+    held the lock in between, is one that was interrupted."""
 
 
 def judge(
@@ -192,7 +195,11 @@ def _unfinished(history: History, observed: Observed) -> tuple[str, ...]:
     latest: dict[str, JournalEntry] = {}
     for entry in observed.journal:
         latest[entry.revision] = entry
-    open_entries = [entry for entry in latest.values() if entry.open]
+    open_entries = [
+        entry
+        for entry in latest.values()
+        if entry.open and entry.revision in observed.open_revisions
+    ]
     if not open_entries:
         return ()
     known = [head for head in observed.heads if head in history]

@@ -130,6 +130,10 @@ class Run:
 
         schema = self.schema(look)
         tables = not look.version_table and session.has_tables(schema, self.tables.version_table)
+        if tables:
+            # Another process may have begun in between; it creates the version table first.
+            look = session.look(self.tables)
+        holder = self.lock(session, schema).holder()
         status = judge(
             self.graph,
             self.wanted,
@@ -137,8 +141,9 @@ class Run:
                 version_table=look.version_table,
                 heads=look.heads,
                 tables=tables,
+                open_revisions=look.open_revisions,
                 journal=self.journal(session, schema).entries(),
-                holder=self.lock(session, schema).holder(),
+                holder=holder,
             ),
             checksums=self._checksums() if thorough else None,
         )

@@ -60,7 +60,9 @@ class Waiting:
     def look_at_holder(self, lock: AdvisoryLock) -> Holder | None:
         """Ask the server who holds the lock, and tell when it is somebody new."""
         holder = lock.holder()
-        if holder is not None and holder != self.holder:
+        if holder is not None:
+            new = self.holder is None or holder.pid != self.holder.pid
             self.holder = holder
-            self._emit(LockWaited(holder=holder, waited_seconds=self.seconds))
+            if new:
+                self._emit(LockWaited(holder=holder, waited_seconds=self.seconds))
         return holder

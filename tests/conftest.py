@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from automigrate.embedded import EmbeddedServer
 from tests.support.projects import Project
 from tests.support.servers import VERSIONS, Database, Version, new_server, shared_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from automigrate.embedded import EmbeddedServer
 
 _RUN_DIRECTORY = "AUTOMIGRATE_TEST_RUN"
 _TESTS = Path(__file__).parent
@@ -28,8 +29,8 @@ _counter = itertools.count(1)
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the place of this run's servers; the workers of xdist inherit it."""
     if not hasattr(config, "workerinput"):
-        directory = tempfile.mkdtemp(prefix="automigrate-tests-", dir="/tmp")  # noqa: S108
-        os.chmod(directory, 0o755)
+        directory = tempfile.mkdtemp(prefix="automigrate-tests-", dir="/tmp")
+        Path(directory).chmod(0o755)
         os.environ[_RUN_DIRECTORY] = directory
 
 

@@ -40,7 +40,8 @@ __all__ = ["Step"]
 # Asked again before every revision, because scripts can say RESET ALL.
 SETTINGS = """\
 select set_config('statement_timeout', '0', true), set_config('lock_timeout', %s, true),
-  set_config('idle_in_transaction_session_timeout', '0', true)"""
+  set_config('idle_in_transaction_session_timeout', '0', true),
+  set_config('application_name', %s, false)"""
 
 ASYNCHRONOUS_COMMIT = "set local synchronous_commit = off"
 SYNCHRONOUS_COMMIT = "set local synchronous_commit = on"
@@ -166,7 +167,9 @@ class Step:
         cursor = ClientCursor(self._raw)
         parts = [
             cursor.mogrify(FENCE, work.lock.parameters),
-            cursor.mogrify(SETTINGS, (f"{int(self._lock_timeout * 1000)}ms",)),
+            cursor.mogrify(
+                SETTINGS, (f"{int(self._lock_timeout * 1000)}ms", work.name_during(self.revision))
+            ),
         ]
         if work.options.commits is CommitPolicy.LAST and self._position < self._total:
             parts.append(ASYNCHRONOUS_COMMIT)

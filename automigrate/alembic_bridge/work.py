@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automigrate.database.redaction import scrub
+from automigrate.options import LONGEST_IDENTIFIER
 from automigrate.scripts.checksum import checksum
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Work:
     sqlalchemy_url: Callable[[], str]
     """For env.py, which opens a connection of its own; holds the password, so it is made late."""
     secrets: frozenset[str]
+    application_name: str
     target: str
     direction: str = "upgrade"
     applied: list[AppliedRevision] = field(default_factory=list)
@@ -58,6 +60,11 @@ class Work:
         """Checksum of a revision's script; `None` where its source is not there."""
         path = Path(self.graph[revision].file)
         return checksum(path.read_bytes()) if path.suffix == ".py" and path.exists() else None
+
+    def name_during(self, revision: str) -> str:
+        """Name of the session while a revision runs, for those who look at who holds the lock."""
+        name = f"{self.application_name} {revision}".encode()
+        return name[:LONGEST_IDENTIFIER].decode(errors="ignore")
 
     def text_of(self, error: BaseException) -> str:
         """Class and first line of an error, without secrets."""

@@ -138,6 +138,11 @@ class Session:
         return self.connection.info.backend_pid
 
     @property
+    def application_name(self) -> str:
+        """As the server knows the session."""
+        return self.connection.info.parameter_status("application_name") or ""
+
+    @property
     def broken(self) -> bool:
         """Whether the connection is unusable."""
         return self.connection.closed

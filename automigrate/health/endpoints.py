@@ -13,7 +13,6 @@ back. Kubernetes' conventions: 200 or 503, `?verbose` tells every check.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from http import HTTPStatus
@@ -29,6 +28,8 @@ from automigrate.health.page import MaintenancePage, content_security_policy
 from automigrate.health.readiness import readiness_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from automigrate.health.body import Json
     from automigrate.migrator import Migrator
 

@@ -128,7 +128,7 @@ class Readiness:
         return 0.0 if self.revision_since is None else max(0.0, now - self.revision_since)
 
 
-def advanced(  # noqa: C901, PLR0911, PLR0912 -- one table, an arm for each event
+def advanced(  # noqa: C901, PLR0912 -- one table, an arm for each event
     readiness: Readiness, event: Event, now: float
 ) -> Readiness:
     """Fold one event of a run into the readiness before it."""
