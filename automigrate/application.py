@@ -62,7 +62,7 @@ class Application:
     def _apply(self, target: str, direction: str, resumed: dict[str, frozenset[str]]) -> None:
         run, session = self._run, self._session
         run.emit(PhaseEntered(phase=Phase.MIGRATING))
-        with _privileges(self._schema):
+        with _privileges(self._schema), self._lock.guarding():
             self._journal.create()
         with Observer(
             run.connector.observer,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from automigrate.errors import LockTimeoutError, PendingError, PoolerError
+from automigrate.errors import LockTimeoutError, PendingError
 from automigrate.events import LockTaken, Phase, PhaseEntered, RunFailed, RunFinished
 from automigrate.options import Mode
 from automigrate.verdict import Outcome, UpgradeReport, Verdict
@@ -65,8 +65,9 @@ def _settle(run: Run, session: Session, look: Look) -> Look:
     """Do what the mode allows to make the schema right; returns the last look."""
     if run.is_right(look):
         return look
-    session.protect()
-    _refuse_pooler(session, look)
+    behind_pooler = look.backend_pid != session.pid
+    if not behind_pooler:
+        session.protect()
     if _worth_judging(run, look):
         status = run.judge(session, look, thorough=run.options.mode is Mode.CHECK)
         if not run.must_act(status):
@@ -74,6 +75,11 @@ def _settle(run: Run, session: Session, look: Look) -> Look:
     if run.options.mode is Mode.WAIT:
         return _wait(run, session, look)
     run.require_writable(look)
+    if behind_pooler:
+        from automigrate import pooled
+
+        if pooled.is_shared(run, session, look):
+            return pooled.upgrade(run, session, look)
     return _upgrade(run, session, look)
 
 
@@ -123,7 +129,7 @@ def _under_lock(run: Run, session: Session, lock: AdvisoryLock) -> Look:
 def _wait(run: Run, session: Session, look: Look) -> Look:
     """Wait until the schema is right; never change anything."""
     lock = run.lock(session, run.schema(look))
-    if not look.in_recovery:
+    if not look.in_recovery and look.backend_pid == session.pid:
         lock.listen()
     while True:
         look = session.look(run.tables)
@@ -145,21 +151,12 @@ def _wait(run: Run, session: Session, look: Look) -> Look:
 
 def _tidied(run: Run, session: Session, look: Look) -> Look:
     """Close journal rows that plain Alembic, or a person, has settled since."""
-    writable = not (look.in_recovery or look.read_only)
+    writable = not (look.in_recovery or look.read_only) and look.backend_pid == session.pid
     if look.open_revisions and run.options.mode is Mode.UPGRADE and writable:
         from automigrate.application import close_settled_rows
 
         close_settled_rows(run, session, look)
     return look
-
-
-def _refuse_pooler(session: Session, look: Look) -> None:
-    """Refuse a pooler in between, where a session lock would be lost or leaked (H9)."""
-    if look.backend_pid != session.pid:
-        raise PoolerError(
-            reason="the connection goes through a pooler",
-            remedy="Give a direct URL to the server for migrations.",
-        )
 
 
 def _outcome(run: Run) -> Outcome:

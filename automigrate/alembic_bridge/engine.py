@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import psycopg
     from sqlalchemy.engine import Connection
 
-__all__ = ["connection_on"]
+__all__ = ["connection_on", "let_go"]
 
 
 def connection_on(raw: psycopg.Connection[Any]) -> Connection:
@@ -40,6 +40,16 @@ def connection_on(raw: psycopg.Connection[Any]) -> Connection:
     for name in ("do_close", "do_terminate"):
         setattr(engine.dialect, name, _leave_open)
     return engine.connect()
+
+
+def let_go(connection: Connection) -> None:
+    """End SQLAlchemy's use of the psycopg connection, whose state and openness stay as they are.
+
+    Otherwise the pool would roll back when the garbage collector comes by, and log an error when
+    the session has been closed by then.
+    """
+    connection.invalidate()
+    connection.close()
 
 
 def _leave_open(_connection: object) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy import event
 
 from automigrate.alembic_bridge import mirror
 from automigrate.alembic_bridge.directory import config_for, directory_for
-from automigrate.alembic_bridge.engine import connection_on
+from automigrate.alembic_bridge.engine import connection_on, let_go
 from automigrate.alembic_bridge.guard import process_guard
 from automigrate.alembic_bridge.step import Step
 from automigrate.database.session import (
@@ -70,10 +70,13 @@ def run_revisions(work: Work) -> None:
     """
     with _one_run_per_process(work.deadline, work.control):
         run = _Run(work)
-        if work.location.env_file is None:
-            run.without_env()
-        else:
-            _in_thread(run.with_env, work.control)
+        try:
+            if work.location.env_file is None:
+                run.without_env()
+            else:
+                _in_thread(run.with_env, work.control)
+        finally:
+            run.close()
 
 
 @contextmanager
@@ -127,6 +130,10 @@ class _Run:
         self._directory: ScriptDirectory = directory_for(work.location, work.graph)
         event.listen(self._connection, "commit", self._on_commit)
         event.listen(self._connection, "before_cursor_execute", self._on_statement, retval=True)
+
+    def close(self) -> None:
+        """Leave the session to the caller."""
+        let_go(self._connection)
 
     def without_env(self) -> None:
         """Configure Alembic as the stock env.py does, and run."""
@@ -184,7 +191,12 @@ class _Run:
             kwargs.pop(replaced, None)
         ours = self._connection
         if connection is not None and connection is not ours:
-            mirror.take_over(connection, ours, self._work.session.connection)
+            mirror.take_over(
+                connection,
+                ours,
+                self._work.session.connection,
+                keeps_session=self._work.lock.keeps_session,
+            )
         if self._work.location.env_file is not None:
             self._check_tables(
                 Tables(
@@ -264,7 +276,8 @@ class _Run:
         column: Any = context._version.c.version_num.type  # noqa: SLF001
         column.length = max(column.length, longest)
         if not heads:
-            context._ensure_version_table()  # noqa: SLF001
+            with work.lock.guarding():
+                context._ensure_version_table()  # noqa: SLF001
         work.journal.widen_version_column(work.tables.version, longest)
 
     def _on_commit(self, _connection: Connection) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from automigrate.database.pooler import DIRECT_URL
 from automigrate.database.session import PROTECTION
-from automigrate.errors import ConfigurationError
+from automigrate.errors import ConfigurationError, PoolerError
 
 if TYPE_CHECKING:
     import psycopg
@@ -33,11 +34,25 @@ _OURS_ALONE = {*PROTECTION, "application_name", "transaction_isolation", "transa
 _OPTIONS_ALONE = {"isolation_level"}
 
 
-def take_over(theirs: Connection, ours: Connection, raw: psycopg.Connection[Any]) -> None:
+def take_over(
+    theirs: Connection,
+    ours: Connection,
+    raw: psycopg.Connection[Any],
+    *,
+    keeps_session: bool = True,
+) -> None:
     """Make our connection behave as the one that env.py prepared.
+
+    Args:
+        theirs: env.py's connection.
+        ours: the one that takes its place.
+        raw: the same as psycopg's.
+        keeps_session: whether what is set on ours stays; not behind a pooler that lends server
+            connections to single transactions.
 
     Raises:
         ConfigurationError: env.py's connection is to another database.
+        PoolerError: it sets what decides where tables are, and that would not stay.
     """
     if theirs.dialect.name != "postgresql":
         raise ConfigurationError(
@@ -53,9 +68,13 @@ def take_over(theirs: Connection, ours: Connection, raw: psycopg.Connection[Any]
             "env.py use `sqlalchemy.url` of its config, which automigrate sets, or give "
             "automigrate the same URL."
         )
-    if current_user not in {session_user, mine[2]}:
-        raw.execute("select set_config('role', %s, false)", (current_user,))
     changed = {name: value for name, value in settings or () if name not in _OURS_ALONE}
+    role = current_user if current_user not in {session_user, mine[2]} else None
+    if not keeps_session:
+        _refuse_settings({"search_path"} & changed.keys() | ({"role"} if role else set()))
+        changed, role = {}, None
+    if role is not None:
+        raw.execute("select set_config('role', %s, false)", (role,))
     if changed:
         raw.execute(SET, (list(changed), list(changed.values())))
     raw.commit()
@@ -63,3 +82,12 @@ def take_over(theirs: Connection, ours: Connection, raw: psycopg.Connection[Any]
     if options:
         ours.execution_options(**options)
     ours.dialect.default_schema_name = theirs.dialect.default_schema_name
+
+
+def _refuse_settings(names: set[str]) -> None:
+    if names:
+        raise PoolerError(
+            reason=f"env.py sets {' and '.join(sorted(names))} on its connection, which a pooler "
+            "in transaction mode does not keep",
+            remedy=DIRECT_URL,
+        )

@@ -9,6 +9,7 @@ its commit must reach the disk, and the journal row. When it commits a part of i
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ from psycopg import ClientCursor
 from tenacity import Retrying, retry_if_exception
 
 from automigrate.alembic_bridge import concurrent_index
-from automigrate.database.advisory_lock import FENCE
 from automigrate.database.session import SessionLostError
 from automigrate.deadline import jittered
 from automigrate.errors import AutomigrateError, StepTimeoutError, StoppedError, UpgradeError
@@ -45,6 +45,12 @@ select set_config('statement_timeout', '0', true), set_config('lock_timeout', %s
 
 ASYNCHRONOUS_COMMIT = "set local synchronous_commit = off"
 SYNCHRONOUS_COMMIT = "set local synchronous_commit = on"
+
+# ROLLBACK TO SAVEPOINT does not end it, and a PL/pgSQL block begins with DO.
+ENDS_TRANSACTION = re.compile(
+    r"\s*(?:commit|end|abort|prepare\s+transaction|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))\b",
+    re.IGNORECASE,
+)
 
 LONGEST_BACKOFF = 8.0
 
@@ -166,7 +172,7 @@ class Step:
         work, script = self._work, self._step.revision
         cursor = ClientCursor(self._raw)
         parts = [
-            cursor.mogrify(FENCE, work.lock.parameters),
+            *work.lock.claim(),
             cursor.mogrify(
                 SETTINGS, (f"{int(self._lock_timeout * 1000)}ms", work.name_during(self.revision))
             ),
@@ -183,15 +189,14 @@ class Step:
             )
         )
         cursor.execute(";\n".join(parts))
-        fence = cursor.fetchone()
+        rows: list[tuple[Any, ...]] = cursor.fetchmany(1)
         while cursor.nextset():
-            pass
-        if fence is None or fence[0] != 1:
-            msg = "the migration lock is no longer held by this session"
-            raise SessionLostError(msg)
-        row = cursor.fetchone()
-        assert row is not None
-        self._row = row[0]
+            if cursor.description:
+                rows += cursor.fetchmany(1)
+        backend = work.lock.confirm(rows, self._maintainer.heads)
+        if backend is not None:
+            work.observer.pid = backend
+        self._row = rows[-1][0]
 
     def _finish(self) -> None:
         """Update version and journal in the revision's transaction, and commit it."""
@@ -233,6 +238,7 @@ class Step:
     @contextmanager
     def autocommit_block(self, original: Callable[[], Any]) -> Iterator[None]:
         """Stand around Alembic's `autocommit_block` and note what runs inside."""
+        self._work.lock.refuse_outside_transaction(self.revision, "opens an autocommit block")
         # After a commit of its own the revision is in a transaction that Alembic does not know.
         self._context._transaction = self._connection.get_transaction()  # noqa: SLF001
         with original():
@@ -246,6 +252,7 @@ class Step:
         """Note a commit that is about to happen: ours, or one by the revision itself."""
         if self._own_commit or self._in_block or self._raw.autocommit:
             return
+        self._work.lock.refuse_outside_transaction(self.revision, "commits by itself")
         if not self._committed_early or self._uncommitted:
             self._committed_early = True
             self._committed += self._uncommitted
@@ -256,6 +263,8 @@ class Step:
     def on_statement(self, statement: str) -> str:
         """Note a statement that is about to run; returns what to run in its place."""
         if not self._in_block:
+            if ENDS_TRANSACTION.match(statement):
+                self._work.lock.refuse_outside_transaction(self.revision, "ends its transaction")
             self._uncommitted += 1
             return statement
         self._statements.append(statement)

@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from automigrate.database.pooler import DIRECT_URL
+from automigrate.database.session import PROTECTION, SETTINGS, SessionLostError
+from automigrate.errors import PoolerError
 from automigrate.verdict import Holder
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
     import psycopg
 
-    from automigrate.database.session import Session
+    from automigrate.database.session import Session, Tables
 
-__all__ = ["AdvisoryLock", "lock_key"]
+__all__ = ["AdvisoryLock", "TakenElsewhereError", "TransactionLock", "lock_key"]
 
 # A bigint key shows in pg_locks as its halves, with objsubid 1 (manual, 54.12).
 _GRANTED = """\
@@ -28,6 +34,10 @@ where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
   and l.classid = %(high)s::bigint::oid and l.objid = %(low)s::bigint::oid"""
 
 FENCE = f"select count(*) {_GRANTED} and l.pid = pg_backend_pid()"
+
+TRY_IN_TRANSACTION = "select pg_try_advisory_xact_lock(%(key)s)::int"
+# A statement of its own, after the lock: its snapshot then shows what the last holder committed.
+HEADS = "select pg_backend_pid(), array(select version_num::text from {})"
 
 HOLDER = f"""\
 select l.pid, coalesce(a.application_name, ''),
@@ -52,6 +62,9 @@ def lock_key(schema: str, version_table: str) -> int:
 class AdvisoryLock:
     """The lock on one version table, as seen from one session."""
 
+    keeps_session = True
+    """Whether what is set on the session stays with us from one transaction to the next."""
+
     def __init__(self, session: Session, schema: str, version_table: str) -> None:
         self._session = session
         self.key = lock_key(schema, version_table)
@@ -73,10 +86,39 @@ class AdvisoryLock:
         """Wake the waiters."""
         self._execute("select pg_notify(%s, '')", (self.channel,))
 
-    def held(self) -> bool:
-        """Whether this session holds the lock: asked of the server, 0.2 ms (H6)."""
-        row = self._execute(FENCE, self.parameters).fetchone()
-        return bool(row and row[0])
+    def claim(self) -> Sequence[str]:
+        """Return what to send at the start of a revision's transaction, for `confirm` to read.
+
+        One statement that asks the server whether this session holds the lock, 0.2 ms (H6).
+        """
+        return [self._mogrify(FENCE, self.parameters)]
+
+    def confirm(self, rows: Sequence[tuple[Any, ...]], heads: Collection[str]) -> int | None:
+        """Read the answers to `claim`.
+
+        Args:
+            rows: the first row that each statement returned.
+            heads: what the version table is supposed to hold.
+
+        Returns:
+            The backend pid where it is not the one of the whole run, else `None`.
+
+        Raises:
+            SessionLostError: this session does not hold the lock.
+        """
+        del heads
+        if rows[0][0] != 1:
+            msg = "the migration lock is no longer held by this session"
+            raise SessionLostError(msg)
+        return None
+
+    @contextmanager
+    def guarding(self) -> Iterator[None]:
+        """Stand around changes that are made before the first revision."""
+        yield
+
+    def refuse_outside_transaction(self, revision: str, what: str) -> None:
+        """Refuse what a revision is about to do where the lock would not outlive a transaction."""
 
     def holder(self) -> Holder | None:
         """Name the other session that holds the lock; any role may ask."""
@@ -106,3 +148,85 @@ class AdvisoryLock:
 
     def _execute(self, query: str, parameters: Any = None) -> psycopg.Cursor[Any]:
         return self._session.connection.execute(query, parameters)
+
+    def _mogrify(self, query: str, parameters: Any) -> str:
+        from psycopg import ClientCursor
+
+        return ClientCursor(self._session.connection).mogrify(query, parameters)
+
+
+class TransactionLock(AdvisoryLock):
+    """The same lock behind a pooler in transaction mode: taken anew in each transaction.
+
+    Between two revisions nobody holds it, so each begins with the version table: another process
+    may have gone on where this one stopped.
+    """
+
+    keeps_session = False
+
+    def __init__(self, session: Session, schema: str, tables: Tables) -> None:
+        super().__init__(session, schema, tables.version_table)
+        self._tables = tables
+
+    def listen(self) -> None:
+        """Do nothing: notifications would go to whoever has the server connection then."""
+
+    def unlisten(self) -> None:
+        """Do nothing."""
+
+    def notify(self) -> None:
+        """Do nothing: nobody can listen."""
+
+    def claim(self) -> Sequence[str]:
+        """Take the lock, protect the transaction and read the version, if the lock is free."""
+        protection = {"names": list(PROTECTION), "values": list(PROTECTION.values())}
+        return [
+            self._mogrify(TRY_IN_TRANSACTION, {"key": self.key}),
+            HEADS.format(self._tables.version),
+            self._mogrify(SETTINGS, {"local": True, **protection}),
+        ]
+
+    def confirm(self, rows: Sequence[tuple[Any, ...]], heads: Collection[str]) -> int | None:
+        """Read the answers to `claim`.
+
+        Raises:
+            TakenElsewhereError: another process is, or was, at work; nothing was changed.
+        """
+        (locked,), (pid, found) = rows[:2]
+        if not locked or set(found) != set(heads):
+            raise TakenElsewhereError
+        return int(pid)
+
+    @contextmanager
+    def guarding(self) -> Iterator[None]:
+        """Hold the lock in a transaction around changes made before the first revision.
+
+        Raises:
+            TakenElsewhereError: another process holds it.
+        """
+        connection = self._session.connection
+        # Outside of autocommit the caller ends the transaction, which begins here.
+        with connection.transaction() if connection.autocommit else nullcontext():
+            row = self._execute(TRY_IN_TRANSACTION, {"key": self.key}).fetchone()
+            if row is None or not row[0]:
+                raise TakenElsewhereError
+            yield
+
+    def refuse_outside_transaction(self, revision: str, what: str) -> None:
+        """Refuse what ends the revision's transaction, and with it the lock.
+
+        Raises:
+            PoolerError: always.
+        """
+        raise PoolerError(
+            reason=f"revision {revision} {what}, which needs a session of its own, and the "
+            "connection goes through a pooler in transaction mode",
+            remedy=DIRECT_URL,
+        )
+
+
+class TakenElsewhereError(SessionLostError):
+    """Another process holds the lock or has gone on; look again after a while."""
+
+    def __init__(self) -> None:
+        super().__init__("another process migrates")

@@ -44,7 +44,10 @@ select phase, case when blocks_total > 0 then 100.0 * blocks_done / blocks_total
   when tuples_total > 0 then 100.0 * tuples_done / tuples_total end::float8
 from pg_stat_progress_create_index where pid = %(pid)s"""
 
-CANCEL = "select pg_cancel_backend(%(pid)s)"
+# Behind a pooler the backend may be lent to somebody else by now.
+CANCEL = """\
+select pg_cancel_backend(pid) from pg_stat_activity
+where pid = %(pid)s and application_name like 'automigrate%%'"""
 TERMINATE = "select pg_terminate_backend(%(pid)s)"
 
 
@@ -62,7 +65,8 @@ class Observer:
         emit: Listener,
     ) -> None:
         self._connect = connect
-        self._pid = pid
+        self.pid = pid
+        """The backend that is watched."""
         self._options = options
         self._control = control
         self._deadline = deadline
@@ -149,7 +153,7 @@ class Observer:
 
     def _look_at_blockers(self, revision: str) -> tuple[Blocker, ...]:
         assert self._connection is not None
-        rows = self._connection.execute(BLOCKERS, {"pid": self._pid}).fetchall()
+        rows = self._connection.execute(BLOCKERS, {"pid": self.pid}).fetchall()
         if revision != self._revision:
             return ()
         blockers = tuple(
@@ -185,7 +189,7 @@ class Observer:
 
     def _look_at_progress(self, revision: str) -> None:
         assert self._connection is not None
-        row = self._connection.execute(PROGRESS, {"pid": self._pid}).fetchone()
+        row = self._connection.execute(PROGRESS, {"pid": self.pid}).fetchone()
         if row is not None:
             self._emit(ProgressSeen(revision=revision, phase=row[0], percent=row[1]))
 
@@ -196,4 +200,4 @@ class Observer:
         over = (blocked and self._deadline.passed) or (limit is not None and running > limit)
         if over and revision == self._revision:
             self.out_of_time = True
-            self._connection.execute(CANCEL, {"pid": self._pid})
+            self._connection.execute(CANCEL, {"pid": self.pid})

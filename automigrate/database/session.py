@@ -7,6 +7,7 @@ snapshot is held while waiting (H2).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -83,8 +84,8 @@ class Look(NamedTuple):
 # `ts_stat` runs a query given as text: the one way without an extension, a function of ours or an
 # error in the server's log to read from a table that may not exist yet, in one statement.
 LOOK = """\
-select {lock}, pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only')::bool,
-  v.oid is not null,
+select {lock}, pg_backend_pid(), pg_is_in_recovery(),
+  current_setting('transaction_read_only')::bool, v.oid is not null,
   case when v.oid is not null then array(select word from ts_stat(%(select_heads)s)) end,
   case when has_table_privilege(j.oid, 'select')
     then array(select word from ts_stat(%(select_open)s)) end,
@@ -104,10 +105,9 @@ select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamesp
     and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e'
       and d.classid = 'pg_class'::regclass))"""
 
-# Joined to pg_settings, so that a setting that this server does not know is skipped; local to the
-# statement where a pooler sits in between, so that nothing leaks into its connection.
+# Joined to pg_settings, so that a setting that this server does not know is skipped.
 SETTINGS = """\
-select count(set_config(name, value, pg_backend_pid() <> %(pid)s))
+select count(set_config(name, value, %(local)s))
 from unnest(%(names)s::text[], %(values)s::text[]) as t(name, value)
 join pg_settings using (name)"""
 
@@ -125,12 +125,16 @@ PROTECTION = {
 }
 """Against time-outs set on the role, and so that the lock of a dead client frees in seconds."""
 
+RETURN = "unlisten *; select pg_advisory_unlock_all(); reset all"
+
 
 @dataclass(slots=True)
 class Session:
     """One connection and what is known of it."""
 
     connection: psycopg.Connection[Any]
+    lent: bool = False
+    """Whether the server connection is a pooler's, and ours until we disconnect."""
 
     @property
     def pid(self) -> int:
@@ -141,6 +145,13 @@ class Session:
     def application_name(self) -> str:
         """As the server knows the session."""
         return self.connection.info.parameter_status("application_name") or ""
+
+    @property
+    def _busy(self) -> bool:
+        """Whether a statement runs, which only another thread can have sent."""
+        from psycopg.pq import TransactionStatus
+
+        return self.connection.info.transaction_status is TransactionStatus.ACTIVE
 
     @property
     def broken(self) -> bool:
@@ -190,7 +201,9 @@ class Session:
     def protect(self) -> None:
         """Neutralise time-outs of the role and make a dead client's lock free in seconds.
 
-        One round trip; a setting that this server does not let us change is left out.
+        One round trip; a setting that this server does not let us change is left out. Not
+        where a pooler lends us the server connection for a transaction only: the settings would
+        stay on it for others.
         """
         import psycopg
 
@@ -209,7 +222,7 @@ class Session:
     def _set(self, settings: dict[str, str]) -> None:
         self.connection.execute(
             SETTINGS,
-            {"pid": self.pid, "names": list(settings), "values": list(settings.values())},
+            {"local": False, "names": list(settings), "values": list(settings.values())},
         )
 
     def cancel(self) -> None:
@@ -217,5 +230,13 @@ class Session:
         self.connection.cancel()
 
     def close(self) -> None:
-        """Close the connection, which releases the lock; never raises."""
+        """Close the connection, which releases the lock; never raises.
+
+        A pooler may be told not to clean up what it lends next, so we do.
+        """
+        if self.lent and not self.broken and not self._busy:
+            with suppress(Exception):
+                self.connection.rollback()
+                self.connection.autocommit = True
+                self.connection.execute(RETURN)
         self.connection.close()

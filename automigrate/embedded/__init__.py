@@ -12,6 +12,16 @@ permission of anything that existed before is changed. No server outlives its us
 `automigrate.embedded.watchdog`.
 """
 
+import sys
+
+from automigrate.errors import ConfigurationError
+
+if sys.platform == "win32":
+    raise ConfigurationError(
+        "embedded PostgreSQL runs on Linux and macOS, not on Windows: "
+        "give the URL of a PostgreSQL server instead."
+    )
+
 from automigrate.embedded.process import StopMode
 from automigrate.embedded.server import EmbeddedServer
 from automigrate.embedded.sharing import DATABASE, shared, use

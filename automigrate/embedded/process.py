@@ -32,6 +32,7 @@ _START_TIMEOUT = 60.0
 _LEFTOVER_TIMEOUT = 10.0
 _RETRY_INTERVAL = 0.1
 _PORT_TAKEN = "Address already in use"
+_TELLING = ("FATAL", "ERROR", "HINT", "could not")
 _BACKENDS_LEFT = "pre-existing shared memory block"
 """Said while backends of a killed postmaster are still ending."""
 
@@ -63,16 +64,21 @@ class ServerProcess:
         self._may_change_port = port is None
         self._temporary = temporary
 
-    def attach(self) -> None:
-        """Find the server that another process started in the directory."""
-        found = self._place.pid_file()
-        if found is None or not found.ready:
-            raise DatabaseUnavailableError(
-                reason=f"PostgreSQL in {self._place.path} is shutting down",
-                remedy="Start again.",
-            )
-        self.port = found.port
-        self.socket_directory = found.socket_directory
+    def start_or_attach(self) -> None:
+        """Find the server that another process started here, or start it.
+
+        Raises:
+            DatabaseUnavailableError: see `start`.
+        """
+        deadline = time.monotonic() + _START_TIMEOUT
+        while self._place.is_running and time.monotonic() < deadline:
+            found = self._place.pid_file()
+            if found is not None and found.ready:
+                self.port = found.port
+                self.socket_directory = found.socket_directory
+                return
+            time.sleep(POLL_INTERVAL)  # it is shutting down
+        self.start()
 
     def start(self) -> None:
         """Start the server on its data, made first if there is none; waits until it is ready.
@@ -108,7 +114,7 @@ class ServerProcess:
             shutil.rmtree(unfinished, ignore_errors=True)
         fresh = self._place.path / f"initdb-{secrets.token_hex(4)}"
         self._account.make_directory(fresh)
-        command = [
+        command: list[str | Path] = [
             self._binaries / "initdb",
             f"--pgdata={fresh}",
             f"--username={self._superuser}",
@@ -171,6 +177,11 @@ class ServerProcess:
         return False
 
     def shut_down(self, mode: StopMode) -> None:
+        """Stop the server, if it runs, and wait for its end.
+
+        Raises:
+            DatabaseUnavailableError: it did not stop within 60 s.
+        """
         found = self._place.pid_file()
         if found is not None and self._place.is_running:
             with contextlib.suppress(ProcessLookupError):
@@ -227,7 +238,7 @@ def _free_port() -> int:
 def _complaint(log: str) -> str:
     """Return the lines of a log that say what went wrong, at most a few."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    telling = [line for line in lines if "FATAL" in line or "ERROR" in line or "HINT" in line]
+    telling = [line for line in lines if any(word in line for word in _TELLING)]
     return " ".join((telling or lines or ["it said nothing"])[-4:])
 
 

@@ -257,7 +257,7 @@ class EmbeddedServer:
         """
         place = ServerDirectory.temporary(self._account)
         self._account.make_directory(place.data)
-        command = [
+        command: list[str | Path] = [
             self.binary("pg_basebackup"),
             f"--pgdata={place.data}",
             "--write-recovery-conf",
@@ -323,10 +323,7 @@ class EmbeddedServer:
 
     def start_or_attach(self) -> None:
         """Start the server, unless another process runs it already; see `sharing.shared`."""
-        if self._place.is_running:
-            self._process.attach()
-        else:
-            self._process.start()
+        self._process.start_or_attach()
 
     def _execute(self, statement: Any) -> None:
         import psycopg

@@ -138,7 +138,7 @@ class Endpoints:
 
     def find_mounted(self, path: str) -> str | None:
         """Return the name of the endpoint by the last part of `path`, wherever it is mounted."""
-        return self._paths.get(f"/{path.rpartition('/')[2]}")
+        return self._paths.get(f"/{path.rstrip('/').rpartition('/')[2]}")
 
     def blocks(self, name: str) -> bool:
         """Tell whether `answer` would wait for a look at the database."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from automigrate.errors import ScriptImportError
+from automigrate.errors import ScriptError, ScriptImportError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,9 @@ def list_scripts(location: ScriptLocation) -> ScriptFiles:
 
     A version location that does not exist is skipped, a link is followed to its file, and a file
     that is reached twice counts once, as in Alembic.
+
+    Raises:
+        ScriptError: a directory cannot be read.
     """
     paths: dict[str, None] = {}
     compiled = False
@@ -95,14 +98,14 @@ def _directories(location: ScriptLocation) -> Iterator[tuple[str, list[str]]]:
         todo = [os.path.realpath(top)]
         while todo:
             root = todo.pop()
-            names, below = _entries(root, top)
+            names, below = _entries(root)
             if not os.path.basename(root).endswith("__pycache__"):
                 yield root, names
             if location.recursive:
                 todo.extend(f"{root}{os.sep}{name}" for name in reversed(below))
 
 
-def _entries(root: str, top: Path) -> tuple[list[str], list[str]]:
+def _entries(root: str) -> tuple[list[str], list[str]]:
     """List the scripts of one directory (a link as an absolute path) and its directories."""
     names: list[tuple[str, str]] = []
     below: list[str] = []
@@ -118,8 +121,11 @@ def _entries(root: str, top: Path) -> tuple[list[str], list[str]]:
                 elif name.endswith(".py"):
                     names.append((name, name))
     except FileNotFoundError:
-        if root != os.path.realpath(top):
-            raise
+        return [], []
+    except OSError as error:
+        raise ScriptError(
+            f"{root} cannot be read: {type(error).__name__}. Make it readable for this process."
+        ) from error
     return [target for _, target in sorted(names) if is_script(target)], sorted(below)
 
 

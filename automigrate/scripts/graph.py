@@ -58,8 +58,8 @@ class ScriptGraph(Lineage):
 
         Raises:
             MultipleHeadsError: ``head`` was asked for and there are several.
-            ConfigurationError: nothing matches, more than one revision does, or nothing that is applied
-                is built on the target.
+            ConfigurationError: nothing matches, more than one revision does, or nothing that is
+                applied is built on the target.
         """
         heads = tuple(current)
         label, stop = targets.downgrade_target(self, target, heads)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from automigrate.errors import BrokenHistoryError, ScriptImportError
@@ -90,7 +90,7 @@ def _search_path(entries: tuple[str, ...]) -> Iterator[None]:
         yield
     finally:
         for entry in added:
-            if entry in sys.path:
+            with suppress(ValueError):  # a script took it away
                 sys.path.remove(entry)
 
 

@@ -47,6 +47,14 @@ HEADER = """\
 # line (`alembic merge heads`), then run `automigrate lock` again.
 """
 SCRIPTS_SECTION = "[scripts]"
+SUMMARY_TYPES = {
+    "heads": list,
+    "real_heads": list,
+    "head_files": list,
+    "head_digest": str,
+    "names_digest": str,
+    "sizes_digest": str,
+}
 CONFLICT_MARKERS = ("<<<<<<<", "=======", ">>>>>>>")
 
 
@@ -316,11 +324,10 @@ def _summary(path: Path, text: str) -> LockedHeads | None:
                 raise _damaged(path) from error
     if values.pop("format", None) != FORMAT:
         return None
+    if {name: type(value) for name, value in values.items()} != SUMMARY_TYPES:
+        raise _damaged(path)
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    try:
-        return LockedHeads(**(values | lists))
-    except TypeError as error:
-        raise _damaged(path) from error
+    return LockedHeads(**(values | lists))
 
 
 def _damaged(path: Path) -> ScriptError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, fields
-from pathlib import Path
+from pathlib import Path  # noqa: TC003  see `runtime-evaluated-decorators`
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from automigrate.errors import ConfigurationError

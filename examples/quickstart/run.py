@@ -9,6 +9,7 @@ temporary directory, and is stopped at the end.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import subprocess
@@ -81,17 +82,19 @@ def _ready(name: str, process: subprocess.Popen[str]) -> Replica:
 
 
 def show_start(replica: Replica) -> None:
-    """Say how a replica came to the right schema."""
+    """Say how a replica came to the right schema, and for whom it waited."""
     ready = replica.ready
     milliseconds = ready["seconds"] * 1000
     match ready["outcome"]:
         case "migrated":
             what = f"migrated: applied {len(ready['applied'])} revisions"
         case "waited":
-            what = f"waited {ready['waited_seconds'] * 1000:.0f} ms for {ready['waited_for']}"
+            # The name of a session is automigrate's, then the one that PGAPPNAME gave.
+            holder = (ready["waited_for"] or "one that had gone").rpartition(":")[2]
+            what = f"waited {ready['waited_seconds'] * 1000:.0f} ms for {holder}"
         case _:
             what = "nothing pending"
-    print(f"  {replica.name}  {what:<60} {milliseconds:6.0f} ms")
+    print(f"  {replica.name}  {what:<34} {milliseconds:6.0f} ms")
 
 
 def show_service(replica: Replica) -> None:
@@ -115,10 +118,14 @@ def show_journal(url: str) -> None:
         if count != 1 or first != last:
             sys.exit(f"{revision} was applied {count} times")
     print(f"  invalid indexes: {invalid}")
+    if len(applications) != len(list((HERE / "migrations" / "versions").glob("*.py"))) or invalid:
+        sys.exit("the schema is not complete")
 
 
 def main() -> None:
     """Run both rounds."""
+    assert isinstance(sys.stdout, io.TextIOWrapper)
+    sys.stdout.reconfigure(line_buffering=True)  # in order with the errors of replicas
     start = time.monotonic()
     with EmbeddedServer.start() as server:
         print(f"PostgreSQL runs ({time.monotonic() - start:.1f} s)\n")
@@ -138,6 +145,8 @@ def main() -> None:
         with replicas(url) as running:
             for replica in running:
                 show_start(replica)
+                if replica.ready["outcome"] != "unchanged":
+                    sys.exit("something was done although nothing was pending")
     print("\nEverything is stopped.")
 
 

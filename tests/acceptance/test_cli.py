@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -9,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 LONG = 60.0
 SLOW = 'op.execute("select pg_sleep(30)")'
-LOCK_HELD = "select count(*) from pg_locks where locktype = 'advisory'"
-SLEEPING = "select count(*) from pg_stat_activity where query like '%pg_sleep(30)%' and pid <> %s"
+CONNECTED = "application_name like 'automigrate%'"
+SLEEPING = "state = 'active' and query like '%pg_sleep(30)%'"
 
 
 @pytest.fixture
@@ -66,18 +68,37 @@ def events(stderr: str) -> list[str]:
     return [json.loads(line)["event"] for line in stderr.splitlines() if line.startswith("{")]
 
 
-def until(condition: str, database: Database, *parameters: object) -> None:
-    """Wait until a count in the catalog is not zero."""
+def until(condition: str, database: Database) -> None:
+    """Wait until a count in the catalog, other sessions of this database only, is not zero."""
+    query = (
+        "select count(*) from pg_stat_activity where datname = current_database() "
+        f"and pid <> pg_backend_pid() and {condition}"
+    )
     deadline = time.monotonic() + LONG
-    while time.monotonic() < deadline:
-        with database.connect() as connection:
-            if connection.execute(
-                condition.encode(),
-                (parameters and (connection.info.backend_pid, *parameters[1:])) or None,
-            ).fetchone() != (0,):
-                return
+    while database.rows(query) == [(0,)]:
+        if time.monotonic() > deadline:
+            pytest.fail(f"never came true: {condition}")
         time.sleep(0.02)
-    pytest.fail(f"never came true: {condition}")
+
+
+@contextlib.contextmanager
+def started(*arguments: str, cwd: Path, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a command, and kill it if the test leaves it running."""
+    process = subprocess.Popen(
+        command(*arguments),
+        cwd=cwd,
+        env=environment(**more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
 
 
 def test_upgrade_applies_and_then_finds_nothing_to_do(shop: Project, database: Database) -> None:
@@ -151,20 +172,8 @@ def test_check_refuses_what_is_pending(shop: Project, database: Database) -> Non
 
 def test_wait_ends_when_another_process_has_migrated(shop: Project, database: Database) -> None:
     """`wait` applies nothing itself, and ends with 0 once the schema is right."""
-    with subprocess.Popen(
-        command("wait", "--json"),
-        cwd=shop.directory,
-        env=environment(DATABASE_URL=database.url),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as waiting:
-        until(
-            "select count(*) from pg_stat_activity where query ilike '%%listen%%' "
-            "and datname = current_database() and pid <> %s",
-            database,
-            None,
-        )
+    with started("wait", "--json", cwd=shop.directory, DATABASE_URL=database.url) as waiting:
+        until(CONNECTED, database)
         assert run("upgrade", cwd=shop.directory, DATABASE_URL=database.url).returncode == 0
         out, _ = waiting.communicate(timeout=LONG)
     assert waiting.returncode == 0
@@ -224,15 +233,8 @@ def test_a_signal_ends_a_run_with_9(
 ) -> None:
     """After the grace, or at the second signal, the revision at work is rolled back."""
     shop.add("r0004", upgrade=f'op.execute("create table half (id int)")\n{SLOW}')
-    with subprocess.Popen(
-        command("upgrade", *arguments),
-        cwd=shop.directory,
-        env=environment(DATABASE_URL=database.url),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        until(SLEEPING, database, None)
+    with started("upgrade", *arguments, cwd=shop.directory, DATABASE_URL=database.url) as process:
+        until(SLEEPING, database)
         start = time.monotonic()
         process.send_signal(number)
         if not arguments:
@@ -253,16 +255,11 @@ def test_a_signal_lets_the_revision_finish_within_the_grace(
     """The first signal stops at the boundary: what runs is committed, what follows is not begun."""
     shop.add("r0004", upgrade='op.execute("select pg_sleep(2) /* pg_sleep(30) */")')
     shop.add("r0005")
-    with subprocess.Popen(
-        command("upgrade"),
-        cwd=shop.directory,
-        env=environment(DATABASE_URL=database.url),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        until(SLEEPING, database, None)
+    with started("upgrade", cwd=shop.directory, DATABASE_URL=database.url) as process:
+        until(SLEEPING, database)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(LONG) == 9
+        process.communicate(timeout=LONG)
+    assert process.returncode == 9
     assert database.rows("select version_num from alembic_version") == [("r0004",)]
 
 
@@ -286,12 +283,12 @@ def test_a_broken_pipe_is_no_failure(shop: Project, database: Database) -> None:
 def test_nothing_pending_imports_no_library_of_the_long_way(
     shop: Project, database: Database
 ) -> None:
-    """The start of a container whose schema is right imports psycopg only, and takes no lock."""
+    """The start of a container whose schema is right imports no library but psycopg."""
     run("upgrade", cwd=shop.directory, DATABASE_URL=database.url)
     code = (
         "import sys; from automigrate.__main__ import main\n"
         "assert main(['upgrade', '--timeout', '10s']) == 0\n"
-        "heavy = {'alembic', 'click', 'rich', 'sqlalchemy', 'structlog', 'tenacity', 'asyncio'}\n"
+        "heavy = {'alembic', 'click', 'rich', 'sqlalchemy', 'structlog', 'tenacity'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     result = subprocess.run(
@@ -306,13 +303,15 @@ def test_nothing_pending_imports_no_library_of_the_long_way(
     assert result.stdout.splitlines()[-1] == "[]", result.stderr
 
 
-def test_embedded_names_a_server_of_our_own(shop: Project, tmp_path: Path) -> None:
+def test_embedded_names_a_server_of_our_own(shop: Project) -> None:
     """`embedded:PATH` starts PostgreSQL from the wheel, and keeps the data."""
-    url = f"embedded:{tmp_path / 'pg'}"
-    first = run("upgrade", "--database-url", url, cwd=shop.directory)
-    assert first.returncode == 0, first.stderr
-    second = run("check", "--database-url", url, cwd=shop.directory)
-    assert second.stdout == "automigrate: current: the schema is at r0003\n", second.stderr
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        Path(directory).chmod(0o755)  # run by root, the server has another account
+        url = f"embedded:{directory}/pg"
+        first = run("upgrade", "--database-url", url, cwd=shop.directory)
+        assert first.returncode == 0, first.stderr
+        second = run("check", "--database-url", url, cwd=shop.directory)
+        assert second.stdout == "automigrate: current: the schema is at r0003\n", second.stderr
 
 
 def on_a_terminal(arguments: list[str], cwd: Path, **more: str) -> str:

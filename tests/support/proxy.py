@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["FaultProxy"]
 
 _CHUNK = 65536
+_LONGEST_PATTERN = 1024
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER without waiting: close sends RST."""
 
@@ -32,6 +33,7 @@ class _Side:
     peer: _Side | None = None
     outgoing: deque[tuple[float, bytes]] = field(default_factory=deque)
     seen: bytes = b""
+    """The last bytes that it has sent, for patterns that arrive in pieces."""
     ended: bool = False
     """Whether it has sent its last byte."""
 
@@ -235,14 +237,13 @@ class FaultProxy:
 
     def _sprung(self, side: _Side, received: bytes) -> _Trap | None:
         """Find the trap that these bytes complete, and take it away: it acts once."""
-        side.seen += received
         for trap in self._traps:
-            if trap.from_client == side.from_client and trap.pattern in side.seen:
+            overlap = side.seen[-(len(trap.pattern) - 1) :] if len(trap.pattern) > 1 else b""
+            if trap.from_client == side.from_client and trap.pattern in overlap + received:
                 self._traps.remove(trap)
                 side.seen = b""
                 return trap
-        longest = max((len(trap.pattern) for trap in self._traps), default=1)
-        side.seen = side.seen[-longest:]
+        side.seen = (side.seen + received)[-_LONGEST_PATTERN:]
         return None
 
     def _pass_and_await_answer(self, target: _Side, received: bytes) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from automigrate.errors import ScriptImportError
-from automigrate.scripts.checksum import checksum
+from automigrate.scripts.checksum import _merged, checksum
 
 SCRIPT = '''\
 """Add a table."""
@@ -123,6 +125,13 @@ def test_bytes_and_text_are_one() -> None:
 def test_empty_bodies_are_one() -> None:
     """A function with a docstring only does what one with pass only does."""
     assert checksum('def upgrade():\n    """Nothing."""\n') == checksum("def upgrade(): pass")
+
+
+def test_pieces_of_an_f_string_are_merged() -> None:
+    """However a Python version splits the text of an f-string, it counts as one."""
+    split = [ast.Constant(value=text) for text in ("", "a", "", "b")]
+    (merged,) = _merged(split)
+    assert ast.dump(merged) == ast.dump(ast.Constant(value="ab"))
 
 
 def test_star_imports_count() -> None:

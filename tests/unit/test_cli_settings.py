@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
@@ -13,9 +14,7 @@ from automigrate.cli.settings import Settings, resolve, seconds
 from automigrate.errors import ConfigurationError
 from automigrate.options import Options
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+ROOT = Path(__file__).parents[2]
 URL = "postgresql://app:hunter22@db/app"
 NAMED = {"AUTOMIGRATE_DATABASE_URL": URL}
 
@@ -220,3 +219,16 @@ def test_settings_hide_the_password() -> None:
     """The repr of settings holds no URL."""
     settings = Settings(database=URL, scripts=None, options={"x_arguments": ("k=hunter22",)})
     assert "hunter22" not in repr(settings)
+
+
+def test_the_readme_lists_every_option_with_its_flag() -> None:
+    """README's table has one row for each setting, with the name that the library uses."""
+    rows = re.findall(
+        r"^\| (.*?) \|? ?`(--[\w-]+)`", (ROOT / "README.md").read_text(), flags=re.MULTILINE
+    )
+    listed = {flag: name.strip("`| ") for name, flag in rows}
+    assert set(listed) == {setting.flag for setting in SETTINGS}
+    options = {field.name for field in fields(Options)}
+    for setting in SETTINGS:
+        if setting.name in options:
+            assert listed[setting.flag] == setting.name

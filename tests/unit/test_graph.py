@@ -83,7 +83,9 @@ def test_a_dependency_of_a_lower_revision_is_not_repeated() -> None:
 
 def test_a_label_may_be_depended_on(branches: ScriptGraph) -> None:
     """depends_on may name a branch label."""
-    graph = ScriptGraph([revision("a1", labels=("base_tables",)), revision("b1", depends_on=("base_tables",))])
+    graph = ScriptGraph(
+        [revision("a1", labels=("base_tables",)), revision("b1", depends_on=("base_tables",))]
+    )
     assert graph.dependencies_of("b1") == ("a1",)
     assert graph.real_heads == ("b1",)
 
@@ -104,9 +106,10 @@ def test_unknown_revisions_are_key_errors(branches: ScriptGraph) -> None:
 def test_refuses_a_duplicate() -> None:
     """An id that two scripts define is refused with both files."""
     double = Revision("a1", file="versions/copy.py")
-    assert faults(revision("a1"), double) == (
+    (fault,) = faults(revision("a1"), double)
+    assert fault == (
         "revision 'a1' is defined by 2 scripts: versions/a1.py, versions/copy.py. "
-        "Delete the stale one, or give one of them a new id.",
+        "Delete the stale one, or give one of them a new id."
     )
 
 
@@ -213,9 +216,7 @@ def test_names_all_faults_at_once() -> None:
         ("billing@+1", ("b100",)),
     ],
 )
-def test_resolves_targets(
-    branches: ScriptGraph, target: str, expected: tuple[str, ...]
-) -> None:
+def test_resolves_targets(branches: ScriptGraph, target: str, expected: tuple[str, ...]) -> None:
     """Each form of target means what it means to Alembic."""
     assert branches.resolve(target) == expected
 

@@ -101,7 +101,7 @@ async def served(app: Application) -> AsyncIterator[list[str]]:
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait until a condition holds, for 5 s at most."""
     async with asyncio.timeout(5.0):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 -- the condition is a request
             await asyncio.sleep(0.01)
 
 

@@ -23,7 +23,7 @@ def ask(
 ) -> tuple[int, dict[str, str], bytes]:
     """Send one request through an application, checked against the WSGI specification."""
     environ: dict[str, Any] = {"PATH_INFO": path, "REQUEST_METHOD": method, "HTTP_ACCEPT": accept}
-    environ["QUERY_STRING"] = query
+    environ |= {"QUERY_STRING": query, "SCRIPT_NAME": ""}
     setup_testing_defaults(environ)
     begun: list[Any] = []
 

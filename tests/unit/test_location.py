@@ -63,9 +63,9 @@ def test_the_current_directory_counts_by_default(
 def test_a_plain_directory_needs_no_parser(scripts: Path) -> None:
     """Without an ini there is no configparser, and never Alembic."""
     code = (
-        "import sys, automigrate.scripts.location as place; "
+        "import sys; before = set(sys.modules); import automigrate.scripts.location as place; "
         f"place.locate({str(scripts)!r}); "
-        "print({'alembic', 'sqlalchemy', 'configparser', 'tomllib'} & set(sys.modules))"
+        "print({'alembic', 'sqlalchemy', 'configparser', 'tomllib'} & set(sys.modules) - before)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
