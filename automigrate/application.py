@@ -6,18 +6,16 @@ The same for both directions; only the holder of the lock comes here.
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from automigrate.alembic_bridge.concurrent_index import repeatable
 from automigrate.alembic_bridge.environment import run_revisions
-from automigrate.alembic_bridge.work import Work
+from automigrate.alembic_bridge.work import Descent, Work
+from automigrate.database.advisory_lock import TransactionLock
 from automigrate.database.observer import Observer
-from automigrate.errors import (
-    InterruptedRevisionError,
-    PermissionDeniedError,
-    UpgradeError,
-    names,
-)
+from automigrate.database.session import TablesDifferError
+from automigrate.errors import InterruptedRevisionError, UpgradeError, names
 from automigrate.events import Phase, PhaseEntered, RevisionRecovered
 from automigrate.verdict import AppliedRevision
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from automigrate.database.advisory_lock import AdvisoryLock
-    from automigrate.database.session import Look, Session
+    from automigrate.database.session import Look, Session, Tables
     from automigrate.plan import JournalEntry
     from automigrate.run import Run
     from automigrate.verdict import Status
@@ -43,6 +41,7 @@ class Application:
         self._look = look
         self._schema = run.schema(look)
         self._journal = run.journal(session, self._schema)
+        self._entered: list[AdvisoryLock] = []
 
     def upgrade(self, status: Status) -> Look:
         """Apply what is pending and verify the heads.
@@ -53,17 +52,40 @@ class Application:
             SessionLostError: the session is gone.
         """
         entries = self._journal.entries()
-        self._claim(entries)
+        self._claim(entries, "upgrade")
         resumed = self._recover(status, entries)
         with self._waking_the_waiters():
             self._apply(self._run.options.target, "upgrade", resumed)
             return self._verified()
 
-    def _apply(self, target: str, direction: str, resumed: dict[str, frozenset[str]]) -> None:
+    def downgrade(self, status: Status, descent: Descent) -> Look:
+        """Undo revisions, newest first, and verify the heads.
+
+        Args:
+            status: the judgement under the lock.
+            descent: what to undo; nothing else is.
+
+        Raises:
+            InterruptedRevisionError: a revision stopped half-way before.
+            UpgradeError: a downgrade failed, or the run ended elsewhere.
+            SessionLostError: the session is gone.
+        """
+        entries = self._journal.entries()
+        self._claim(entries, "downgrade")
+        resumed = self._recover(status, entries)
+        with self._waking_the_waiters():
+            self._apply(" ".join(descent.heads) or "base", "downgrade", resumed, descent)
+            return self._verified_descent(descent)
+
+    def _apply(
+        self,
+        target: str,
+        direction: str,
+        resumed: dict[str, frozenset[str]],
+        descent: Descent | None = None,
+    ) -> None:
         run, session = self._run, self._session
         run.emit(PhaseEntered(phase=Phase.MIGRATING))
-        with _privileges(self._schema), self._lock.guarding():
-            self._journal.create()
         with Observer(
             run.connector.observer,
             self._look.backend_pid,
@@ -79,26 +101,65 @@ class Application:
                 journal=self._journal,
                 observer=observer,
                 location=run.location,
-                graph=run.graph,
+                graph=run.graph if descent is None else descent.graph,
                 tables=run.tables,
                 options=run.options,
                 control=run.control,
                 deadline=run.deadline,
                 emit=run.emit,
                 sqlalchemy_url=run.sqlalchemy_url,
+                connect=run.connector.second,
+                enter=lambda tables: self._enter(work, tables),
                 secrets=run.source.secrets,
                 application_name=session.application_name,
                 target=target,
                 direction=direction,
+                descent=descent,
+                # Where the run began on an empty database there is no release to go back to.
+                renders=descent is None and bool(self._look.heads),
                 applied=run.applied,
                 resumed=resumed,
             )
+            session.patient = True
             try:
                 run_revisions(work)
             finally:
+                session.patient = False
                 run.control.when_aborted(None)
                 run.in_doubt = work.in_doubt
         _to_autocommit(session)
+
+    def _enter(self, work: Work, tables: Tables) -> Work | None:
+        """Prepare the same on another version table, which env.py configures in the same run.
+
+        Returns:
+            `None`: nothing is to be done there, or another process is at it; the run comes back
+            to each table anyway.
+
+        Raises:
+            TablesDifferError: it is a table that env.py had not configured when it was asked.
+            AutomigrateError: its verdict is one to refuse.
+        """
+        run, session = self._run, self._session
+        if tables not in run.every:
+            raise TablesDifferError(tables)
+        if work.descent is not None:
+            return None
+        look = session.look(tables)
+        if run.is_right(look) or isinstance(self._lock, TransactionLock):
+            return None
+        other = run.on(tables)
+        lock = other.lock(session, other.schema(look))
+        look = session.look(tables, lock_key=lock.key)
+        if not look.locked or run.is_right(look):
+            return None
+        status = other.judge(session, look)
+        if not other.must_act(status):
+            return None
+        self._entered.append(lock)
+        journal = other.journal(session, other.schema(look))
+        resumed = self._recover(status, journal.entries())
+        return replace(work, lock=lock, journal=journal, tables=tables, resumed=resumed)
 
     def _verified(self) -> Look:
         """Look at the heads once more: exit 0 must mean the right schema (H4, H21)."""
@@ -116,6 +177,21 @@ class Application:
                     f"{names(look.heads)}",
                     remedy="Does env.py call context.run_migrations() for this database?",
                 )
+        return look
+
+    def _verified_descent(self, descent: Descent) -> Look:
+        look = self._session.look(self._run.tables)
+        if set(look.heads) != descent.heads:
+            raise UpgradeError(
+                applied=[item.revision for item in self._run.applied],
+                failed=descent.order[-1],
+                pending=(),
+                rolled_back=True,
+                reason="the run ended without an error, but the version table is at "
+                f"{names(sorted(look.heads))} instead of {names(sorted(descent.heads))}",
+                remedy="Does env.py call context.run_migrations() for this database?",
+                direction="downgrade",
+            )
         return look
 
     def _recover(
@@ -142,7 +218,7 @@ class Application:
             )
         return resumed
 
-    def _claim(self, entries: Sequence[JournalEntry]) -> None:
+    def _claim(self, entries: Sequence[JournalEntry], direction: str) -> None:
         """Count a revision as ours whose commit was in doubt and had happened (H10)."""
         run = self._run
         if run.in_doubt is None:
@@ -150,6 +226,7 @@ class Application:
         for entry in entries:
             if (
                 entry.revision == run.in_doubt
+                and entry.direction == direction
                 and entry.state == "applied"
                 and entry.instance == self._journal.instance
             ):
@@ -165,7 +242,8 @@ class Application:
         finally:
             if not self._session.broken:
                 _best_effort(lambda: _to_autocommit(self._session))
-                _best_effort(self._lock.notify)
+                for lock in (self._lock, *self._entered):
+                    _best_effort(lock.notify)
 
 
 def close_settled_rows(run: Run, session: Session, look: Look) -> None:
@@ -183,21 +261,6 @@ def close_settled_rows(run: Run, session: Session, look: Look) -> None:
     for revision in look.open_revisions:
         if revision in run.graph:
             journal.resolve(revision, "applied" if revision in applied else "reverted")
-
-
-@contextmanager
-def _privileges(schema: str) -> Iterator[None]:
-    """Say which privilege is missing when the journal cannot be created."""
-    import psycopg
-
-    try:
-        yield
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise PermissionDeniedError(
-            reason=str(error).strip(),
-            remedy=f"Grant it: `grant create on schema {schema} to …`, or use another role for "
-            "migrations.",
-        ) from error
 
 
 def _left(entry: JournalEntry) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from automigrate.errors import StoppedError
@@ -57,23 +58,25 @@ class Control:
     """How another thread, or a signal handler, stops a run.
 
     `stop` asks for an end at the next revision boundary, `abort` also ends the running statement.
-    Both only set events and call registered functions: no lock is taken, so that a signal handler
-    may call them.
+    A signal handler may call both: what interrupts the main thread must not wait for a lock that
+    the main thread holds, as `threading.Event.set` would; `SimpleQueue.put` is made for it
+    (library reference, `queue`).
     """
 
     def __init__(self) -> None:
-        self._stop = threading.Event()
-        self._abort = threading.Event()
+        self._stopping = self._aborting = False
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._on_abort: Callable[[], None] | None = None
 
     def stop(self) -> None:
         """Ask the run to stop at the next revision boundary."""
-        self._stop.set()
+        self._stopping = True
+        self._wake.put(None)
 
     def abort(self) -> None:
         """Ask the run to stop now; the running statement is cancelled."""
-        self._stop.set()
-        self._abort.set()
+        self._aborting = True
+        self.stop()
         action = self._on_abort
         if action is not None:
             action()
@@ -81,12 +84,12 @@ class Control:
     @property
     def stopping(self) -> bool:
         """Whether a stop was asked for."""
-        return self._stop.is_set()
+        return self._stopping
 
     @property
     def aborting(self) -> bool:
         """Whether an immediate stop was asked for."""
-        return self._abort.is_set()
+        return self._aborting
 
     def when_aborted(self, action: Callable[[], None] | None) -> None:
         """Register what ends the running statement; `None` takes it back."""
@@ -94,7 +97,9 @@ class Control:
 
     def sleep(self, seconds: float) -> None:
         """Wait, at most until a stop is asked for."""
-        self._stop.wait(seconds)
+        with suppress(Empty):
+            self._wake.get(timeout=seconds)
+            self._wake.put(None)  # for whoever else waits
 
     def raise_if_stopping(self, pending: tuple[str, ...] = ()) -> None:
         """Raise `StoppedError` when a stop was asked for."""

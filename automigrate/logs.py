@@ -127,16 +127,22 @@ def _terminal_logger(log_format: str) -> Any:
         render = structlog.processors.JSONRenderer()
     else:
         colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-        render = structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=0)
+        render = structlog.dev.ConsoleRenderer(0, colors=colours)  # 0: no padding of the name
     return structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _main_things_first,
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(DEBUG),
     )
+
+
+def _main_things_first(_logger: Any, _method: str, values: Any) -> dict[str, Any]:
+    first = {key: values.pop(key) for key in ("timestamp", "level", "event")}
+    return {**first, **values}
 
 
 def default_format() -> str:

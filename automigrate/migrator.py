@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, Unpack
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-    from automigrate.events import Listener
+    from automigrate.events import Event, Listener
     from automigrate.options import OptionsInput
     from automigrate.verdict import Status, UpgradeReport
 
@@ -107,7 +108,7 @@ class Migrator:
         self.source = source_of(database)
         self.scripts = scripts
         self._control = Control()
-        self._listeners: list[Listener] = [] if on_event is None else [on_event]
+        self._listeners: list[Listener] = [_log, *([] if on_event is None else [on_event])]
 
     def __repr__(self) -> str:
         """Name the database without its password."""
@@ -179,6 +180,14 @@ class Migrator:
             control=self._control,
             listeners=list(self._listeners),
         )
+
+
+def _log(event: Event) -> None:
+    """Log an event, once anybody in the process has an interest in logging."""
+    if "logging" in sys.modules:
+        from automigrate.logs import log_event
+
+        log_event(event)
 
 
 async def _in_thread(action: Callable[[], T], stop: Callable[[], None]) -> T:

@@ -5,14 +5,21 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from automigrate.database.connector import Connector
 from automigrate.database.session import SessionLostError, Tables, TablesDifferError
 from automigrate.deadline import Control, Deadline
-from automigrate.errors import AutomigrateError, PermissionDeniedError
+from automigrate.errors import (
+    AutomigrateError,
+    DivergedError,
+    PermissionDeniedError,
+    UnmanagedError,
+)
 from automigrate.events import Event, Listener, Phase, PhaseEntered, SchemaJudged
+from automigrate.options import Mode
 from automigrate.scripts.location import locate
 from automigrate.scripts.reader import read, wanted_heads
 from automigrate.waiting import Waiting
@@ -38,6 +45,11 @@ T = TypeVar("T")
 class NotWritableError(Exception):
     """Connected to a standby or a read-only server while there is something to apply."""
 
+    remedy = (
+        "Name the primary, or all hosts with target_session_attrs=read-write; if it is meant to "
+        "be read-only, use mode wait."
+    )
+
 
 @dataclass(slots=True, kw_only=True)
 class Run:
@@ -55,12 +67,19 @@ class Run:
     wanted: tuple[str, ...] = field(init=False)
     """Heads that the version table should hold."""
     tables: Tables = field(init=False)
+    """The version table that is looked at."""
+    every: tuple[Tables, ...] = ()
+    """All of them: several where env.py loops over tenants."""
+    tables_known: bool = True
+    """Whether it is known which ones env.py configures, without running it."""
     first: Verdict | None = None
     """The verdict before anything was changed."""
     applied: list[AppliedRevision] = field(default_factory=list)
     in_doubt: str | None = None
     """The revision whose commit was sent and not answered (H10)."""
     _graph: ScriptGraph | None = None
+    _asked: bool = False
+    """Whether env.py was run to know the version tables."""
 
     def __post_init__(self) -> None:
         self.deadline = deadline = Deadline(self.options.timeout)
@@ -80,7 +99,8 @@ class Run:
         self.emit(PhaseEntered(phase=Phase.STARTING))
         self.location = locate(self.scripts, config=self.options.config)
         self.wanted = wanted_heads(self.location, self.options.target)
-        self.tables = self._configured_tables()
+        self.tables, self.tables_known = self._configured_tables()
+        self.every = (self.tables,)
 
     @property
     def graph(self) -> ScriptGraph:
@@ -98,15 +118,26 @@ class Run:
         while True:
             try:
                 with self.connector.session() as session:
-                    return action(session, session.look(self.tables))
+                    self._know_tables(session)
+                    return [self._looking(session, tables, action) for tables in self.every][-1]
             except TablesDifferError as error:
-                self.tables = error.tables
-            except (SessionLostError, NotWritableError) as error:
+                if not self.tables_known:
+                    self.connector.wait_to_reconnect(str(error))
+                self.tables_known = self._asked = False
+            except SessionLostError as error:
                 self.connector.wait_to_reconnect(str(error))
+            except NotWritableError as error:
+                self.connector.wait_to_reconnect(str(error), NotWritableError.remedy)
             except AutomigrateError:
                 raise
             except Exception as error:  # noqa: BLE001 - raised again unless it is a lost session
                 self.connector.wait_or_raise(error)
+
+    def on(self, tables: Tables) -> Run:
+        """The same run with another version table to look at."""
+        other = copy(self)
+        other.tables = tables
+        return other
 
     def is_right(self, look: Look) -> bool:
         """Whether the heads are the wanted ones and the journal is clean."""
@@ -160,6 +191,8 @@ class Run:
         from automigrate.plan import decide
 
         decision = decide(status, self.options)
+        if isinstance(decision, UnmanagedError | DivergedError):
+            self._doubt_tables()
         if isinstance(decision, AutomigrateError):
             raise decision
         return decision
@@ -206,10 +239,10 @@ class Run:
             automigrate_version=__version__,
         )
 
-    def sqlalchemy_url(self) -> str:
+    def sqlalchemy_url(self, drivername: str = "postgresql+psycopg") -> str:
         """URL for the connection that env.py opens itself; holds the password."""
         url = self.source.url
-        return "postgresql+psycopg://" if url is None else url.sqlalchemy_url()
+        return f"{drivername}://" if url is None else url.sqlalchemy_url(drivername)
 
     def emit(self, event: Event) -> None:
         """Tell the listeners; one that raises is dropped."""
@@ -219,20 +252,58 @@ class Run:
             except Exception:  # noqa: BLE001 - a listener must not fail the run
                 self.listeners.remove(listener)
 
-    def _configured_tables(self) -> Tables:
+    def _looking(self, session: Session, tables: Tables, action: Callable[[Session, Look], T]) -> T:
+        self.tables = tables
+        return action(session, session.look(tables))
+
+    def _know_tables(self, session: Session) -> None:
+        """Run env.py without applying anything where only it knows the version tables."""
+        if self.tables_known or self._asked:
+            return
+        from automigrate.alembic_bridge.discovery import find_tables, remembered
+
+        described = (self.location, self.source.url, self.options.x_arguments)
+        known = None if self.options.mode is Mode.UPGRADE else remembered(described)
+        self.every = known or find_tables(
+            self.location,
+            self.graph,
+            session,
+            options=self.options,
+            sqlalchemy_url=self.sqlalchemy_url,
+            reason=self.connector.reason,
+            control=self.control,
+            deadline=self.deadline,
+            remember_as=described,
+        )
+        self._asked = True
+
+    def _doubt_tables(self) -> None:
+        """Before a refusal: look where env.py says, which may not be where its text reads.
+
+        Raises:
+            TablesDifferError: it was not asked yet.
+        """
+        if self.location.env_file is not None and self.tables_known and not self._options_name_it:
+            raise TablesDifferError(self.tables)
+
+    @property
+    def _options_name_it(self) -> bool:
+        options = self.options
+        return options.version_table is not None and options.version_table_schema is not None
+
+    def _configured_tables(self) -> tuple[Tables, bool]:
         """Where the version table is: the options say, else env.py where it can be read."""
         options = self.options
-        if self.location.env_file is None or (
-            options.version_table is not None and options.version_table_schema is not None
-        ):
-            return Tables.of(options)
+        if self.location.env_file is None or self._options_name_it:
+            return Tables.of(options), True
         from automigrate.scripts.env_py import configured_tables
 
         said = configured_tables(self.location.env_file)
-        return Tables(
+        tables = Tables(
             options.version_table or said.version_table or Tables().version_table,
             options.version_table_schema or said.schema,
         )
+        return tables, said.literal
 
     def _checksums(self) -> dict[str, str]:
         from pathlib import Path

@@ -20,7 +20,7 @@ from automigrate.verdict import Outcome, UpgradeReport, Verdict
 
 if TYPE_CHECKING:
     from automigrate.database.advisory_lock import AdvisoryLock
-    from automigrate.database.session import Look, Session
+    from automigrate.database.session import Look, Session, Tables
     from automigrate.run import Run
     from automigrate.verdict import Status
 
@@ -39,13 +39,12 @@ def bring_up(run: Run) -> UpgradeReport:
     if run.options.mode is Mode.OFF:
         return _report(run, Outcome.SKIPPED, ())
     try:
-        run.read_scripts()
-        look = run.until_settled(partial(_settle, run))
+        heads = _glance(run) or run.until_settled(partial(_settle, run)).heads
     except BaseException as error:
         run.emit(PhaseEntered(phase=Phase.FAILED))
         run.emit(RunFailed(error=error))
         raise
-    report = _report(run, _outcome(run), look.heads)
+    report = _report(run, _outcome(run), heads)
     run.emit(PhaseEntered(phase=Phase.READY))
     run.emit(RunFinished(report=report))
     return report
@@ -58,7 +57,25 @@ def judge_once(run: Run) -> Status:
         AutomigrateError: no connection, or unusable scripts; never for a verdict.
     """
     run.read_scripts()
-    return run.until_settled(lambda session, look: run.judge(session, look, thorough=True))
+    found: dict[Tables, Status] = {}
+
+    def judge(session: Session, look: Look) -> Status:
+        found[run.tables] = run.judge(session, look, thorough=True)
+        wrong = (status for status in found.values() if status.verdict is not Verdict.CURRENT)
+        return next(wrong, found[run.tables])
+
+    return run.until_settled(judge)
+
+
+def _glance(run: Run) -> tuple[str, ...] | None:
+    """Return the heads if one quick query shows that they are the wanted ones, as nearly always.
+
+    The scripts are read while the server makes the connection ready.
+    """
+    with run.connector.glance() as shows:
+        run.read_scripts()
+        known = run.tables_known and shows(run.tables, run.wanted)
+        return run.wanted if known else None
 
 
 def _settle(run: Run, session: Session, look: Look) -> Look:

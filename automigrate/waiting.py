@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from automigrate.database.session import SessionLostError
 from automigrate.deadline import jittered
 from automigrate.events import LockWaited, Phase, PhaseEntered
 
@@ -51,6 +52,9 @@ class Waiting:
             self._emit(PhaseEntered(phase=Phase.WAITING_FOR_LOCK))
         if lock.waiters == 0:
             self.look_at_holder(lock)
+        if lock.crowded:
+            msg = "another process migrates; waiting without a connection, because few are left"
+            raise SessionLostError(msg)
         poll = min(self._options.poll_interval, max(SHORTEST_POLL, lock.waiters * POLL_PER_WAITER))
         before = self._deadline.remaining
         lock.wait(min(jittered(poll), before), until=lambda: self._control.stopping)

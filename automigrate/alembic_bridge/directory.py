@@ -7,6 +7,7 @@ revision map is filled from it, and a script is imported when its module is aske
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,20 @@ from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import Revision as AlembicRevision, RevisionMap
 from alembic.util import load_python_file
 
+from automigrate.database.redaction import scrub
 from automigrate.errors import BrokenHistoryError, ScriptImportError
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from automigrate.scripts.graph import Revision, ScriptGraph
     from automigrate.scripts.location import ScriptLocation
 
 __all__ = ["LazyScript", "config_for", "directory_for"]
+
+DRIVERS = {"asyncpg", "psycopg", "psycopg2"}
 
 
 class LazyScript(Script):
@@ -62,7 +66,7 @@ def _load(path: str, revision: str) -> ModuleType:
         reason = f"syntax error in line {error.lineno}: {error.msg}"
         raise ScriptImportError(file=path, reason=reason, revision=revision) from error
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = scrub(f"{type(error).__name__}: {error}")
         raise ScriptImportError(file=path, reason=reason, revision=revision) from error
     if getattr(module, "revision", revision) != revision:
         found = module.revision
@@ -73,10 +77,18 @@ def _load(path: str, revision: str) -> ModuleType:
     return module
 
 
-def config_for(location: ScriptLocation, sqlalchemy_url: str, arguments: Namespace) -> Config:
+def config_for(
+    location: ScriptLocation, sqlalchemy_url: Callable[[str], str], arguments: Namespace
+) -> Config:
     """Make the Alembic configuration that env.py sees.
 
-    Files are read as plain Alembic would; script location and database URL are ours.
+    Files are read as plain Alembic would; script location and database URL are ours. The URL keeps
+    the driver that the project's own has, because env.py may pass `connect_args` made for it.
+
+    Args:
+        location: where the files are.
+        sqlalchemy_url: makes the URL for a driver.
+        arguments: what Alembic's command line would have parsed.
     """
     files: dict[str, Any] = {}
     if location.config_file is not None:
@@ -85,8 +97,24 @@ def config_for(location: ScriptLocation, sqlalchemy_url: str, arguments: Namespa
         files["toml_file"] = str(location.toml_file)
     config = Config(ini_section=location.ini_section, cmd_opts=arguments, **files)
     config.set_main_option("script_location", _escaped(str(location.directory)))
-    config.set_main_option("sqlalchemy.url", _escaped(sqlalchemy_url))
+    config.set_main_option("sqlalchemy.url", _escaped(sqlalchemy_url(_drivername(config))))
+    if config.file_config.has_option(location.ini_section, "url"):
+        config.set_main_option("url", _escaped(sqlalchemy_url(_drivername(config, "url"))))
+    # What env.py files commonly ask before they set up logging; the application has done that.
+    config.attributes["configure_logger"] = False
     return config
+
+
+def _drivername(config: Config, option: str = "sqlalchemy.url") -> str:
+    """Choose the driver for env.py: the project's own where it is installed, else psycopg."""
+    try:
+        said = (config.get_main_option(option) or "").partition(":")[0]
+    except Exception:  # noqa: BLE001 - an interpolation that only the project's own tools fill in
+        said = ""
+    dialect, _, driver = said.partition("+")
+    if dialect == "postgresql" and driver in DRIVERS and importlib.util.find_spec(driver):
+        return said
+    return "postgresql+psycopg"
 
 
 def directory_for(location: ScriptLocation, graph: ScriptGraph) -> ScriptDirectory:

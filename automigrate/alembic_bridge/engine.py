@@ -1,45 +1,73 @@
-"""SQLAlchemy on our psycopg session, and never on another one.
+"""SQLAlchemy on our psycopg session, and never on another one in its place.
 
 SQLAlchemy reconnects silently: after the backend is gone the next statement would run on a new
-session without the lock (H5). So the engine gets its connection once.
+session without the lock (H5). So the engine gives its first connection once. A revision may ask
+the engine for another one (`op.get_bind().engine.connect()`, H23), as real revisions do: that is a
+second session of its own, as it is under plain Alembic, and only while the first is well.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import create_engine, pool
+from sqlalchemy import create_engine, event, pool
 
 from automigrate.database.session import SessionLostError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import psycopg
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, Engine
 
-__all__ = ["connection_on", "let_go"]
+    from automigrate.deadline import Deadline
+
+__all__ = ["connection_on", "lend_to_async", "let_go"]
+
+SHORTEST_LOCK_TIMEOUT = 1.0
 
 
-def connection_on(raw: psycopg.Connection[Any]) -> Connection:
+def connection_on(
+    raw: psycopg.Connection[Any],
+    *,
+    url: str,
+    connect: Callable[[], psycopg.Connection[Any]],
+    deadline: Deadline,
+    on_commit_elsewhere: Callable[[], None],
+) -> Connection:
     """Return a SQLAlchemy connection on a psycopg connection, which outlives it.
 
-    The psycopg connection must be idle; it leaves autocommit here.
+    Args:
+        raw: an idle psycopg connection; it leaves autocommit here.
+        url: what `engine.url` says, with the password, for revisions that make their own engine.
+        connect: opens a second session to the same database.
+        deadline: until which a statement of a second session may wait for a lock: the holder may
+            be the first session, which waits for the revision, and nobody would notice.
+        on_commit_elsewhere: called when a second session commits.
     """
-    given = False
+    first: list[Connection | None] = []
 
-    def once() -> psycopg.Connection[Any]:
-        nonlocal given
-        if given:
+    def creator() -> psycopg.Connection[Any]:
+        if not first:
+            first.append(None)
+            return raw
+        if raw.closed or first[0] is None or first[0].invalidated:
             msg = "the session was lost and must not be replaced silently"
             raise SessionLostError(msg)
-        given = True
-        return raw
+        return _second(connect, deadline)
 
     raw.autocommit = False
-    engine = create_engine("postgresql+psycopg://", creator=once, poolclass=pool.NullPool)
-    # Closing is releasing the lock: for the session to do, not for the pool.
-    for name in ("do_close", "do_terminate"):
-        setattr(engine.dialect, name, _leave_open)
-    return engine.connect()
+    engine = create_engine(url, creator=creator, poolclass=pool.NullPool)
+    _keep_open(engine, raw)
+    connection = engine.connect()
+    first[0] = connection
+
+    @event.listens_for(engine, "commit")
+    def _on_commit(committing: Connection) -> None:
+        if committing is not connection:
+            on_commit_elsewhere()
+
+    return connection
 
 
 def let_go(connection: Connection) -> None:
@@ -52,5 +80,37 @@ def let_go(connection: Connection) -> None:
     connection.close()
 
 
-def _leave_open(_connection: object) -> None:
-    pass
+def lend_to_async(connection: Connection) -> object:
+    """Let `op.run_async` work on the connection; returns what must be kept alive meanwhile.
+
+    SQLAlchemy's asyncio layer drives synchronous connections from greenlets; only its constructors
+    ask whether the dialect is asynchronous.
+    """
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    connection.dialect.is_async = True
+    return AsyncConnection(AsyncEngine(connection.engine), connection)
+
+
+def _second(
+    connect: Callable[[], psycopg.Connection[Any]], deadline: Deadline
+) -> psycopg.Connection[Any]:
+    connection = connect()
+    seconds = max(SHORTEST_LOCK_TIMEOUT, deadline.remaining)
+    connection.execute(
+        "select set_config('lock_timeout', %s, false)", (f"{int(min(seconds, 86400) * 1000)}ms",)
+    )
+    connection.autocommit = False
+    return connection
+
+
+def _keep_open(engine: Engine, raw: psycopg.Connection[Any]) -> None:
+    """Leave closing to the session: it is releasing the lock."""
+    for name in ("do_close", "do_terminate"):
+        original = getattr(engine.dialect, name)
+
+        def close(dbapi_connection: Any, original: Callable[[Any], None] = original) -> None:
+            if dbapi_connection is not raw:
+                original(dbapi_connection)
+
+        setattr(engine.dialect, name, close)

@@ -1,4 +1,4 @@
-"""Leave the application as it was: logging, warning filters, sys.path and working directory.
+"""Leave the application as it was: logging, warning filters, sys.path, environment, directory.
 
 A stock env.py calls `logging.config.fileConfig`, which disables the application's loggers, sets
 the root logger to WARNING and replaces its handlers (H19). The call is ignored when it comes from
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["process_guard"]
 
@@ -26,14 +26,19 @@ _CONFIGURERS = ("fileConfig", "dictConfig")
 
 
 @contextmanager
-def process_guard() -> Iterator[None]:
+def process_guard(prepend_sys_path: Sequence[str] = ()) -> Iterator[None]:
     """Undo at the end what the code inside changed in process-wide state.
 
     Must be entered in the thread that runs env.py.
+
+    Args:
+        prepend_sys_path: what the configuration puts first in `sys.path`, for the code inside.
     """
     paths, directory, filters = list(sys.path), Path.cwd(), list(warnings.filters)
+    variables = dict(os.environ)
     loggers = _snapshot()
     restore_configurers = _ignore_configurers(threading.get_ident())
+    sys.path[:0] = prepend_sys_path
     try:
         yield
     finally:
@@ -43,9 +48,18 @@ def process_guard() -> Iterator[None]:
             sys.path[:] = paths
         if warnings.filters != filters:
             warnings.filters[:] = filters  # type: ignore[index]  # a list at run time
+        _restore_environment(variables)
         with suppress(OSError):
             if Path.cwd() != directory:
                 os.chdir(directory)
+
+
+def _restore_environment(variables: dict[str, str]) -> None:
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
+    for name, value in variables.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def _ignore_configurers(thread: int) -> Callable[[], None]:

@@ -18,6 +18,7 @@ from psycopg import ClientCursor
 from tenacity import Retrying, retry_if_exception
 
 from automigrate.alembic_bridge import concurrent_index
+from automigrate.alembic_bridge.render import WayBack, way_back_of
 from automigrate.database.session import SessionLostError
 from automigrate.deadline import jittered
 from automigrate.errors import AutomigrateError, StepTimeoutError, StoppedError, UpgradeError
@@ -52,6 +53,18 @@ ENDS_TRANSACTION = re.compile(
     re.IGNORECASE,
 )
 
+RAW_COMMIT = re.compile(r"\s*(?:commit|end)(?:\s+(?:work|transaction))?\s*;?\s*", re.IGNORECASE)
+
+# What PostgreSQL refuses in a transaction block, or what is of use only after its commit.
+RUNS_ALONE = re.compile(
+    r"\s*(?:create\s+(?:unique\s+)?index\s+concurrently|drop\s+index\s+concurrently|"
+    r"reindex\b.*\bconcurrently|alter\s+type\b.*\badd\s+value|vacuum|cluster\s*;?\s*$|"
+    r"alter\s+table\b.*\bdetach\s+partition\b.*\bconcurrently|"
+    r"(?:create|drop)\s+(?:database|tablespace)|alter\s+system|"
+    r"(?:create|alter|drop)\s+subscription)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
 LONGEST_BACKOFF = 8.0
 
 
@@ -69,6 +82,7 @@ class Step:
         total: int,
         pending: tuple[str, ...],
         arguments: dict[str, Any],
+        loose: bool = False,
     ) -> None:
         self._work = work
         self._context = context
@@ -82,12 +96,16 @@ class Step:
         self.message: str = (step.revision.doc or "").strip().partition("\n")[0]
         self._row = 0
         self._attempt = 0
+        self._committed_elsewhere = False
         self._committed_early = False
         self._own_commit = False
         self._in_block = False
+        self._loose_from_start = self._loose = loose
+        self._alone = False
         self._uncommitted = 0
         self._committed = 0
         self._statements: list[str] = []
+        self._way_back = WayBack()
 
     def apply(self) -> None:
         """Run the revision until it is committed.
@@ -99,6 +117,8 @@ class Step:
             StoppedError: the run was aborted and the revision rolled back.
         """
         self._work.control.raise_if_stopping(self._pending)
+        if self._work.renders:
+            self._way_back = way_back_of(self._step.revision, self._context.opts)
         retrying = Retrying(
             retry=retry_if_exception(self._may_run_again),
             stop=self._out_of_time,
@@ -165,7 +185,8 @@ class Step:
         )
 
     def _begin(self) -> None:
-        self._committed_early = self._own_commit = False
+        self._committed_early = self._own_commit = self._alone = False
+        self._loose = self._loose_from_start
         self._uncommitted = self._committed = 0
         self._statements = []
         self._context._transaction = self._connection.begin()  # noqa: SLF001 - as Alembic does
@@ -201,6 +222,7 @@ class Step:
     def _finish(self) -> None:
         """Update version and journal in the revision's transaction, and commit it."""
         context, work = self._context, self._work
+        self._end_autocommit()
         if context._transaction is None or not self._connection.in_transaction():  # noqa: SLF001
             context._transaction = self._connection.begin()  # noqa: SLF001
         invalid = self._invalid_indexes() if self._committed_early else ()
@@ -214,7 +236,14 @@ class Step:
                 heads=set(self._maintainer.heads),
                 run_args=self._arguments,
             )
-        work.journal.finish(self._row, self.revision, work.direction)
+        work.journal.finish(
+            self._row,
+            self.revision,
+            work.direction,
+            downgrade_sql=self._way_back.sql,
+            signature=work.signature_of(self.revision, self._way_back.sql),
+            obstacle=self._way_back.obstacle,
+        )
         self._own_commit = True
         self._connection.commit()
         context._transaction = None  # noqa: SLF001
@@ -227,9 +256,9 @@ class Step:
         with suppress(Exception):
             self._connection.rollback()
         with suppress(Exception):
-            if self._raw.autocommit:
-                self._raw.rollback()
-                self._raw.autocommit = False
+            # SQLAlchemy has no transaction any more when a commit failed; the driver may have one.
+            self._raw.rollback()
+            self._raw.autocommit = False
             self._committed_early = self._work.journal.fail(self._row, self._work.text_of(error))
             self._raw.commit()
 
@@ -260,13 +289,47 @@ class Step:
             self._raw.execute(SYNCHRONOUS_COMMIT)
             self._tell_progress()
 
+    def on_commit_elsewhere(self) -> None:
+        """Note a commit on a second session of the revision: it cannot be undone any more."""
+        self._committed_elsewhere = True
+
     def on_statement(self, statement: str) -> str:
         """Note a statement that is about to run; returns what to run in its place."""
-        if not self._in_block:
-            if ENDS_TRANSACTION.match(statement):
-                self._work.lock.refuse_outside_transaction(self.revision, "ends its transaction")
-            self._uncommitted += 1
-            return statement
+        if self._in_block or (self._raw.autocommit and not self._alone):
+            return self._outside_transaction(statement)
+        if self._alone:
+            self._end_autocommit()
+        if ENDS_TRANSACTION.match(statement):
+            self._work.lock.refuse_outside_transaction(self.revision, "ends its transaction")
+        if RAW_COMMIT.fullmatch(statement):
+            self._commit_as_told()
+            return concurrent_index.NOTHING
+        if self._loose and RUNS_ALONE.match(statement):
+            self._commit_as_told()
+            self._raw.autocommit = self._alone = True
+            return self._outside_transaction(statement)
+        self._uncommitted += 1
+        return statement
+
+    def _commit_as_told(self) -> None:
+        """Commit for a raw COMMIT, and let what follows run as it would under psycopg2 (H22).
+
+        There the driver sends no BEGIN after it, so that statements which refuse a transaction
+        block work. psycopg 3 begins again; so those run alone, and all others in a transaction.
+        """
+        self.on_commit()
+        self._raw.commit()
+        self._loose = True
+
+    def _end_autocommit(self) -> None:
+        """Have a transaction again for what follows."""
+        self._alone = False
+        if self._raw.autocommit and not self._in_block:
+            self._raw.commit()
+            self._raw.autocommit = False
+
+    def _outside_transaction(self, statement: str) -> str:
+        """Note a statement that commits by itself; returns what to run in its place."""
         self._statements.append(statement)
         self._tell_progress()
         if statement in self._work.resumed.get(self.revision, ()) and concurrent_index.valid(
@@ -279,7 +342,7 @@ class Step:
     def _tell_progress(self) -> None:
         self._work.journal.progress(
             self._row,
-            "autocommit" if self._in_block else "committed",
+            "autocommit" if self._raw.autocommit else "committed",
             {"before": self._committed, "statements": self._statements},
         )
 
@@ -312,6 +375,7 @@ class Step:
     def _may_run_again(self, error: BaseException) -> bool:
         return (
             not self._committed_early
+            and not self._committed_elsewhere
             and not isinstance(error, AutomigrateError | SessionLostError)
             and not self._work.control.stopping
             and self._fault(error) is Fault.BUSY
@@ -361,7 +425,7 @@ class Step:
             "applied": [item.revision for item in work.applied],
             "failed": self.revision,
             "pending": self._pending,
-            "rolled_back": not self._committed_early,
+            "rolled_back": not (self._committed_early or self._committed_elsewhere),
             "direction": work.direction,
         }
         if fault is Fault.BUSY or work.observer.out_of_time:

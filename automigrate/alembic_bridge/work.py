@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from automigrate.database import signature
 from automigrate.database.redaction import scrub
 from automigrate.options import LONGEST_IDENTIFIER
 from automigrate.scripts.checksum import checksum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    import psycopg
 
     from automigrate.database.advisory_lock import AdvisoryLock
     from automigrate.database.journal import Journal
@@ -24,7 +27,21 @@ if TYPE_CHECKING:
     from automigrate.scripts.location import ScriptLocation
     from automigrate.verdict import AppliedRevision
 
-__all__ = ["Work"]
+__all__ = ["Descent", "Work"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descent:
+    """What is to be undone."""
+
+    order: tuple[str, ...]
+    """Newest first."""
+    heads: frozenset[str]
+    """What the version table holds afterwards."""
+    graph: ScriptGraph
+    """Knows every revision of the order, those of a newer release from the journal."""
+    recorded: Mapping[str, str] = field(default_factory=dict)
+    """By revision: SQL that undoes it, where no script does."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,12 +60,21 @@ class Work:
     control: Control
     deadline: Deadline
     emit: Listener
-    sqlalchemy_url: Callable[[], str]
-    """For env.py, which opens a connection of its own; holds the password, so it is made late."""
+    sqlalchemy_url: Callable[[str], str]
+    """For env.py, which opens a connection of its own, by driver; holds the password, so it is
+    made late."""
+    connect: Callable[[], psycopg.Connection[Any]]
+    """Opens a second session, for revisions that ask the engine for one."""
+    enter: Callable[[Tables], Work | None]
+    """Prepare the same on another version table that env.py configures; `None`: leave it."""
     secrets: frozenset[str]
     application_name: str
     target: str
     direction: str = "upgrade"
+    descent: Descent | None = None
+    """For the direction `downgrade`."""
+    renders: bool = False
+    """Whether the way back is kept in the journal, for an older release."""
     applied: list[AppliedRevision] = field(default_factory=list)
     """Filled in order; shared with the caller, so that it survives an error."""
     resumed: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -60,6 +86,19 @@ class Work:
         """Checksum of a revision's script; `None` where its source is not there."""
         path = Path(self.graph[revision].file)
         return checksum(path.read_bytes()) if path.suffix == ".py" and path.exists() else None
+
+    def signature_of(self, revision: str, downgrade_sql: str | None) -> str | None:
+        """Signature of what undoes a revision; `None` without a key in the environment."""
+        secret = signature.key()
+        if secret is None or downgrade_sql is None:
+            return None
+        return signature.sign(
+            secret,
+            revision=revision,
+            down_revisions=self.graph.dependencies_of(revision),
+            checksum=self.checksum_of(revision),
+            sql=downgrade_sql,
+        )
 
     def name_during(self, revision: str) -> str:
         """Name of the session while a revision runs, for those who look at who holds the lock."""

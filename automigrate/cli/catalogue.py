@@ -9,7 +9,7 @@ from typing import Any
 from automigrate.logs import FORMATS, LEVELS
 from automigrate.options import AheadPolicy, CommitPolicy, Mode, ModifiedPolicy, PoolerPolicy
 
-__all__ = ["BY_KEY", "BY_NAME", "SETTINGS", "Kind", "Setting"]
+__all__ = ["BY_KEY", "BY_NAME", "SETTINGS", "WORKFLOW", "Kind", "Setting"]
 
 
 class Kind(enum.Enum):
@@ -66,7 +66,11 @@ def _setting(name: str, kind: Kind, text: str, **more: Any) -> Setting:
 
 
 def _choice(name: str, kind: type[enum.StrEnum], text: str) -> Setting:
-    return _setting(name, Kind.CHOICE, text, choices=tuple(member.value for member in kind))
+    return _choice_of(name, tuple(member.value for member in kind), text)
+
+
+def _choice_of(name: str, choices: tuple[str, ...], text: str) -> Setting:
+    return _setting(name, Kind.CHOICE, text, choices=choices)
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -146,5 +150,20 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     _setting("log_level", Kind.CHOICE, "The lowest that is written.  [info]", choices=LEVELS),
 )
-BY_NAME = {setting.name: setting for setting in SETTINGS}
-BY_KEY = {setting.key: setting for setting in SETTINGS}
+WORKFLOW: tuple[Setting, ...] = (
+    _setting(
+        "models",
+        Kind.TEXT,
+        "The models, as package.module:Base; several with commas.  [env.py's target_metadata]",
+    ),
+    _choice_of(
+        "scratch",
+        ("auto", "embedded", "server"),
+        "Where scratch databases are made: on the wheel's server, or on that of the database "
+        "URL.  [default: the wheel's where installed]",
+    ),
+    _setting("seed", Kind.TEXT, "Function that fills the database, as package.module:function."),
+)
+"""What only the commands of local work and CI are told."""
+BY_NAME = {setting.name: setting for setting in (*SETTINGS, *WORKFLOW)}
+BY_KEY = {setting.key: setting for setting in (*SETTINGS, *WORKFLOW)}

@@ -17,7 +17,7 @@ import click
 
 from automigrate import __version__
 from automigrate.cli import running
-from automigrate.cli.catalogue import SETTINGS, Kind
+from automigrate.cli.catalogue import BY_NAME, SETTINGS, Kind
 from automigrate.cli.settings import resolve
 
 if TYPE_CHECKING:
@@ -30,7 +30,21 @@ __all__ = ["COMMANDS", "configured", "flags_of", "main"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("automigrate.cli.check", "Judge the schema once; exit 0 only if the code may serve."),
+    "completion": ("automigrate.cli.completion", "Print the shell's completion script."),
+    "diff": ("automigrate.cli.diff", "Show what the models have and the database has not."),
+    "generate": ("automigrate.cli.generate", "Write the revision that brings it to the models."),
+    "history": ("automigrate.cli.history", "Show the revisions, and what is applied of them."),
+    "init": ("automigrate.cli.init", "Set a project up, or adopt an Alembic project."),
+    "merge": ("automigrate.cli.merge", "Bring several heads into one line."),
+    "new": ("automigrate.cli.new", "Write an empty revision, in Python or as SQL files."),
+    "plan": ("automigrate.cli.plan", "Show the SQL of what is pending, and the locks it takes."),
+    "pull": ("automigrate.cli.pull", "Write models and a first revision for a database."),
+    "push": ("automigrate.cli.push", "Bring a development database to the models."),
+    "reset": ("automigrate.cli.reset", "Empty a development database and build it anew."),
+    "seed": ("automigrate.cli.seed", "Fill a development database."),
+    "show": ("automigrate.cli.show", "Show one revision."),
     "status": ("automigrate.cli.status", "Show how the schema relates to the code."),
+    "verify": ("automigrate.cli.verify", "See on a scratch database which locks DDL takes."),
     "upgrade": ("automigrate.cli.upgrade", "Bring the schema to the revision the code needs."),
     "wait": ("automigrate.cli.wait", "Wait until another process has brought it there."),
 }
@@ -74,13 +88,19 @@ def root() -> None:
 
 
 def configured(
-    function: Callable[..., int], *, required: Collection[str] = ("database_url",)
+    function: Callable[..., int],
+    *,
+    required: Collection[str] = ("database_url",),
+    offered: Collection[Setting] = SETTINGS,
+    examples: Collection[str] = (),
 ) -> click.Command:
     """Make a command that takes the shared settings as its first argument.
 
     Args:
         function: takes `Settings`, and its own options as keywords; returns the exit code.
         required: settings without which it cannot work.
+        offered: the shared settings that it has flags for.
+        examples: command lines for the end of its help.
     """
 
     def invoke(**given: Any) -> int:
@@ -88,15 +108,20 @@ def configured(
         return running.exit_code(lambda: function(settings, **given), settings)
 
     own = list(getattr(function, "__click_params__", ()))
-    shared = [_option(setting) for setting in SETTINGS]
+    shared = [_option(setting) for setting in offered]
+    shown = "".join(f"\n  {example}" for example in examples)
     return click.Command(
-        name=None, callback=invoke, params=[*reversed(own), *shared], help=function.__doc__
+        name=None,
+        callback=invoke,
+        params=[*reversed(own), *shared],
+        help=function.__doc__,
+        epilog=f"\b\nExamples:{shown}" if examples else None,
     )
 
 
 def flags_of(given: dict[str, Any]) -> Flags:
     """Take the shared settings that were given out of a command's parameters."""
-    taken = {setting.name: given.pop(setting.name) for setting in SETTINGS}
+    taken = {name: given.pop(name) for name in BY_NAME if name in given}
     return {name: value for name, value in taken.items() if value not in (None, ())}
 
 
@@ -110,6 +135,9 @@ def _option(setting: Setting) -> click.Option:
 
 def main(arguments: Sequence[str]) -> int:
     """Read the arguments with click, run the command, return its exit code."""
+    if not arguments:
+        click.echo(root.get_help(click.Context(root, info_name="automigrate")), err=True)
+        return 2
     try:
         code = root.main(list(arguments), prog_name="automigrate", standalone_mode=False)
     except click.ClickException as error:

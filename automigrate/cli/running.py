@@ -59,7 +59,7 @@ def migrating(settings: Settings) -> Iterator[Migrator]:
 
     logs.configure(settings.log_format, settings.log_level)
     with database_url(settings) as url:
-        migrator = Migrator(url, settings.scripts, on_event=logs.log_event, **settings.options)
+        migrator = Migrator(url, settings.scripts, **settings.options)
         with stopped_by_signals(migrator, settings.grace):
             yield migrator
 

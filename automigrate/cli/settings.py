@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from automigrate.cli.catalogue import BY_KEY, BY_NAME, SETTINGS, Kind, Setting
+from automigrate.cli.catalogue import BY_KEY, BY_NAME, Kind, Setting
 from automigrate.errors import ConfigurationError
 from automigrate.options import Options, OptionsInput
 
@@ -51,6 +51,10 @@ class Settings:
     """Seconds from the first signal until the running revision is aborted."""
     log_format: str | None = None
     log_level: str = "info"
+    models: str | None = None
+    """What local work and CI compare the database with."""
+    scratch: str = "auto"
+    seed: str | None = None
 
     @property
     def url(self) -> str:
@@ -116,6 +120,9 @@ def resolve(
         grace=values.get("grace", DEFAULT_GRACE),
         log_format=values.get("log_format"),
         log_level=values.get("log_level", "info"),
+        models=values.get("models"),
+        scratch=values.get("scratch", "auto"),
+        seed=values.get("seed"),
     )
 
 
@@ -136,7 +143,7 @@ def _from_flag(setting: Setting, value: str | tuple[str, ...]) -> Given:
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     given = {}
-    for setting in SETTINGS:
+    for setting in BY_NAME.values():
         for variable in (setting.variable, *setting.also):
             if environ.get(variable):
                 given[setting.name] = Given(setting, environ[variable], variable, None)

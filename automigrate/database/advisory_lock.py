@@ -33,7 +33,14 @@ where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
   and l.database = (select oid from pg_database where datname = current_database())
   and l.classid = %(high)s::bigint::oid and l.objid = %(low)s::bigint::oid"""
 
-FENCE = f"select count(*) {_GRANTED} and l.pid = pg_backend_pid()"
+# Asked before every revision, so without the join. A session's own locks are of its database.
+FENCE = """\
+select count(*) from pg_locks
+where locktype = 'advisory' and objsubid = 1 and granted and pid = pg_backend_pid()
+  and classid = %(high)s::bigint::oid and objid = %(low)s::bigint::oid"""
+
+FEW_CONNECTIONS = 5
+"""The holder's env.py opens one of its own, its observer another."""
 
 TRY_IN_TRANSACTION = "select pg_try_advisory_xact_lock(%(key)s)::int"
 # A statement of its own, after the lock: its snapshot then shows what the last holder committed.
@@ -44,7 +51,10 @@ select l.pid, coalesce(a.application_name, ''),
   coalesce(to_char(a.backend_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), ''),
   coalesce(host(a.client_addr), ''),
   (select count(*) from pg_stat_activity w
-    where w.datname = current_database() and w.application_name like 'automigrate%%')
+    where w.datname = current_database() and w.application_name like 'automigrate%%'),
+  current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+    - coalesce(current_setting('reserved_connections', true), '0')::int
+    - (select count(*) from pg_stat_activity where usesysid is not null)
 {_GRANTED} and l.pid <> pg_backend_pid()"""  # noqa: S608 - constants only
 
 
@@ -73,6 +83,7 @@ class AdvisoryLock:
         self.channel = f"automigrate_{unsigned:016x}"
         self.waiters = 0
         """Sessions of automigrate in this database at the last look at the holder."""
+        self._free = FEW_CONNECTIONS
 
     def listen(self) -> None:
         """Subscribe to the holder's notification; idle and in autocommit, harmless to CIC (H3)."""
@@ -125,8 +136,16 @@ class AdvisoryLock:
         row = self._execute(HOLDER, self.parameters).fetchone()
         if row is None:
             return None
-        pid, application_name, since, client, self.waiters = row
+        pid, application_name, since, client, self.waiters, self._free = row
         return Holder(pid=pid, application_name=application_name, since=since, client=client)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether waiting on a connection may take the one away that the holder still needs.
+
+        That is so where the server has few left, and always where a pooler lends them.
+        """
+        return self._session.lent or self._free < FEW_CONNECTIONS
 
     def wait(self, seconds: float, *, until: Any = None) -> bool:
         """Wait for a notification without sending a statement.

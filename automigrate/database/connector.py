@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from automigrate.database.session import Session
+from automigrate.database.glance import Glance
+from automigrate.database.session import Session, SessionLostError
+from automigrate.database.watchdog import Watchdog
 from automigrate.deadline import jittered
-from automigrate.errors import DatabaseUnavailableError, PermissionDeniedError
+from automigrate.errors import AutomigrateError, DatabaseUnavailableError, PermissionDeniedError
 from automigrate.events import ConnectionRetried, Phase, PhaseEntered
 from automigrate.options import Mode
-from automigrate.sqlstate import Fault, classify, classify_connecting
+from automigrate.sqlstate import Fault, classify, classify_connecting, driver_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     import psycopg
 
+    from automigrate.database.session import Tables
     from automigrate.database.source import Source
     from automigrate.deadline import Control, Deadline
     from automigrate.events import Listener
@@ -59,12 +61,40 @@ class Connector:
             PermissionDeniedError: the server refused, and waiting does not help.
             DatabaseUnavailableError: no connection within the deadline.
             StoppedError: a stop was asked for meanwhile.
+            SessionLostError: the session broke while it was used.
         """
         session = Session(self._connected())
+        watchdog = Watchdog(session, self._deadline)
         try:
-            yield session
+            with watchdog:
+                yield session
+        except AutomigrateError:
+            raise
+        except Exception as error:
+            if watchdog.barked:
+                msg = "the server accepted the connection and then did not answer"
+                raise SessionLostError(msg) from error
+            # Here, because an error does not always tell whether its connection survived.
+            if classify(error, broken=session.broken) is Fault.LOST and driver_error(error):
+                raise SessionLostError(self.reason(error)) from error
+            raise
         finally:
             session.close()
+
+    @contextmanager
+    def glance(self) -> Iterator[Callable[[Tables, Collection[str]], bool]]:
+        """Begin to connect for `Glance.shows`, which the body is given; never raises of itself."""
+        seconds = min(self._options.connect_timeout, self._deadline.remaining)
+        with Glance(self._source, application_name=_name("automigrate"), seconds=seconds) as glance:
+
+            def shows(tables: Tables, heads: Collection[str]) -> bool:
+                right = glance.shows(tables, heads)
+                if right:
+                    self._emit(PhaseEntered(phase=Phase.CONNECTING))
+                    self.connections += 1
+                return right
+
+            yield shows
 
     def observer(self) -> psycopg.Connection[Any]:
         """Open the second connection, that watches the first; one attempt.
@@ -74,8 +104,20 @@ class Connector:
         """
         return self._connect("automigrate-observer")
 
-    def wait_to_reconnect(self, reason: str) -> None:
+    def second(self) -> psycopg.Connection[Any]:
+        """Open a connection for a revision that asks its engine for one; one attempt.
+
+        Raises:
+            psycopg.Error: it failed.
+        """
+        return self._connect("automigrate-second")
+
+    def wait_to_reconnect(self, reason: str, remedy: str = "") -> None:
         """Wait a little longer than the last time, with jitter.
+
+        Args:
+            reason: why, without secrets.
+            remedy: what to do about it when it stays so; by default, to check the connection.
 
         Raises:
             DatabaseUnavailableError: the deadline has passed, or the mode does not wait.
@@ -88,6 +130,7 @@ class Connector:
                 reason=reason,
                 attempts=self.connections,
                 waited_seconds=self._deadline.elapsed,
+                **({"remedy": remedy} if remedy else {}),
             )
         grown = min(LONGEST_WAIT, SHORTEST_WAIT * 2.0 ** min(self._failures, 8))
         wait = min(jittered(grown), self._deadline.remaining)
@@ -101,7 +144,7 @@ class Connector:
             PermissionDeniedError: a privilege is missing.
             Exception: `error` itself where beginning again does not help.
         """
-        match classify(error, broken=_broken(error)):
+        match classify(error, broken=False):
             case Fault.LOST | Fault.READ_ONLY | Fault.BUSY:
                 self.wait_to_reconnect(self.reason(error))
             case Fault.REFUSED:
@@ -137,11 +180,13 @@ class Connector:
 
     def _connect(self, role: str) -> psycopg.Connection[Any]:
         limit = min(self._options.connect_timeout, max(2.0, self._deadline.remaining))
-        name = f"{role} {socket.gethostname()}:{os.getpid()}"
-        return self._source.connect(application_name=name, connect_timeout=limit)
+        return self._source.connect(application_name=_name(role), connect_timeout=limit)
 
 
-def _broken(error: BaseException) -> bool:
-    """Whether the connection that an error came from is unusable (libpq: 0 is usable)."""
-    connection = getattr(error, "pgconn", None)
-    return connection is not None and connection.status != 0
+def _name(role: str) -> str:
+    """Name a session after what it does and for whom."""
+    if hasattr(os, "uname"):  # importing socket costs as much as the look
+        return f"{role} {os.uname().nodename}:{os.getpid()}"
+    import socket
+
+    return f"{role} {socket.gethostname()}:{os.getpid()}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import ClientCursor, sql
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "Recorded"]
 
 EXISTS = "select to_regclass(%s) is not null"
 
@@ -38,6 +38,7 @@ create table {journal} (
   checksum text,
   downgrade_sql text,
   downgrade_signature text,
+  downgrade_obstacle text,
   progress jsonb,
   started_at timestamptz not null default clock_timestamp(),
   finished_at timestamptz,
@@ -69,7 +70,8 @@ FINISH = """\
 update {journal} set finished_at = clock_timestamp(),
   state = case when id = %(row)s then 'applied' else 'reverted' end,
   downgrade_sql = case when id = %(row)s then %(downgrade_sql)s end,
-  downgrade_signature = case when id = %(row)s then %(signature)s end
+  downgrade_signature = case when id = %(row)s then %(signature)s end,
+  downgrade_obstacle = case when id = %(row)s then %(obstacle)s end
 where id = %(row)s or revision = %(revision)s and state in ('running', 'failed')"""
 
 REVERT = """\
@@ -79,6 +81,12 @@ where revision = %s and id < %s and direction <> 'downgrade' and state <> 'rever
 FAIL = """\
 update {journal} set state = 'failed', finished_at = clock_timestamp(), error = %s
 where id = %s returning id"""
+
+# Of several rows the newest counts: that of the application which holds.
+RECORDED = """\
+select distinct on (revision) revision, down_revisions, checksum, downgrade_sql,
+  downgrade_signature, downgrade_obstacle, compatible
+from {journal} where state = 'applied' and direction <> 'downgrade' order by revision, id desc"""
 
 VERSION_COLUMN = """\
 select atttypmod - 4 from pg_attribute
@@ -94,6 +102,19 @@ RECORD = """\
 insert into {journal} (revision, down_revisions, direction, state, checksum, compatible,
   instance_host, instance_pid, application_version, automigrate_version, finished_at)
 values (%s, %s, %s, 'applied', %s, %s, %s, %s, %s, %s, clock_timestamp())"""
+
+
+class Recorded(NamedTuple):
+    """How an applied revision can be undone, as its row says."""
+
+    revision: str
+    down_revisions: tuple[str, ...]
+    checksum: str | None
+    sql: str | None
+    signature: str | None
+    obstacle: str | None
+    """Why there is no SQL; `None` where nobody asked."""
+    compatible: bool
 
 
 class Journal:
@@ -170,10 +191,21 @@ class Journal:
         row: int,
         revision: str,
         direction: str,
+        *,
         downgrade_sql: str | None = None,
         signature: str | None = None,
+        obstacle: str | None = None,
     ) -> None:
-        """Write `applied`, in the transaction of the version update."""
+        """Write `applied`, in the transaction of the version update.
+
+        Args:
+            row: as `begin_statement` returned it.
+            revision: the revision.
+            direction: `upgrade` or `downgrade`.
+            downgrade_sql: what undoes it, for a release that has no script for it.
+            signature: that binds the SQL to the revision.
+            obstacle: why there is no SQL.
+        """
         self._execute(
             FINISH,
             {
@@ -181,10 +213,20 @@ class Journal:
                 "revision": revision,
                 "downgrade_sql": downgrade_sql,
                 "signature": signature,
+                "obstacle": obstacle or None,
             },
         )
         if direction == "downgrade":
             self._execute(REVERT, (revision, row))
+
+    def recorded(self) -> dict[str, Recorded]:
+        """Read how the revisions that are applied can be undone without their scripts."""
+        if not self.exists():
+            return {}
+        return {
+            row[0]: Recorded(row[0], tuple(row[1]), *row[2:])
+            for row in self._execute(RECORDED).fetchall()
+        }
 
     def fail(self, row: int, error: str) -> bool:
         """Write `failed` on a row that was committed early.

@@ -135,6 +135,8 @@ class Session:
     connection: psycopg.Connection[Any]
     lent: bool = False
     """Whether the server connection is a pooler's, and ours until we disconnect."""
+    patient: bool = False
+    """Whether a statement may take as long as it likes, as those of revisions may."""
 
     @property
     def pid(self) -> int:
@@ -147,8 +149,8 @@ class Session:
         return self.connection.info.parameter_status("application_name") or ""
 
     @property
-    def _busy(self) -> bool:
-        """Whether a statement runs, which only another thread can have sent."""
+    def waiting_for_server(self) -> bool:
+        """Whether a statement was sent and is not answered."""
         from psycopg.pq import TransactionStatus
 
         return self.connection.info.transaction_status is TransactionStatus.ACTIVE
@@ -234,7 +236,7 @@ class Session:
 
         A pooler may be told not to clean up what it lends next, so we do.
         """
-        if self.lent and not self.broken and not self._busy:
+        if self.lent and not self.broken and not self.waiting_for_server:
             with suppress(Exception):
                 self.connection.rollback()
                 self.connection.autocommit = True

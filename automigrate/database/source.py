@@ -85,15 +85,19 @@ class URLSource:
         """Open a connection; see `Source.connect`."""
         import psycopg
 
-        wanted = self._session_url(application_name, connect_timeout)
+        wanted = self.conninfo(application_name=application_name, connect_timeout=connect_timeout)
         try:
-            return psycopg.connect(wanted.conninfo(), autocommit=True, prepare_threshold=None)
+            return psycopg.connect(wanted, autocommit=True, prepare_threshold=None)
         except psycopg.ProgrammingError as exc:  # an option that this libpq does not know
             text = scrub(str(exc), self.secrets).strip().rstrip(".")
             raise ConfigurationError(
                 f"the database URL cannot be used: {text}. Remove the parameter, or use a newer "
                 "libpq (`pip install automigrate[binary]` brings one)."
             ) from None
+
+    def conninfo(self, *, application_name: str, connect_timeout: float) -> str:
+        """Return what `connect` gives to libpq."""
+        return self._session_url(application_name, connect_timeout).conninfo()
 
     def _session_url(self, application_name: str, connect_timeout: float) -> DatabaseURL:
         """Add what a migration session needs to the user's parameters."""

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from automigrate.errors import (
+    AutomigrateError,
     DatabaseUnavailableError,
     LockTimeoutError,
     PermissionDeniedError,
@@ -180,7 +181,10 @@ class Gate:
 
     def _give_up(self, error: BaseException) -> None:
         self._given_up = True
-        logger.error("automigrate.gate_failed error=%s", type(error).__name__)
+        # Nobody else sees it: there is no caller that it could be raised to.
+        bug = None if isinstance(error, AutomigrateError) else error
+        kind = type(error).__name__
+        logger.error("automigrate.gate_failed error=%s text=%r", kind, str(error), exc_info=bug)
         if self._on_failure is not None:
             self._on_failure(error)
         while not self._closing.wait(self._retry_seconds_max):

@@ -34,6 +34,8 @@ LEFT_OUT = {
 }
 WITH_DOCSTRING = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
+_COUNTED: dict[type[ast.AST], tuple[str, ...]] = {}
+
 _Item = ast.AST | list[ast.AST] | str | int | None
 
 
@@ -71,13 +73,12 @@ def _evaluated(module: ast.Module) -> Iterator[ast.AST]:
     while todo:
         node = todo.pop()
         yield node
-        for name, value in ast.iter_fields(node):
-            if name not in LEFT_OUT:
-                todo.extend(
-                    item
-                    for item in (value if isinstance(value, list) else [value])
-                    if isinstance(item, ast.AST)
-                )
+        for name in _counted(type(node)):
+            value = getattr(node, name, None)
+            if isinstance(value, ast.AST):
+                todo.append(value)
+            elif isinstance(value, list):
+                todo.extend(item for item in value if isinstance(item, ast.AST))
 
 
 def _tokens(module: ast.Module) -> Iterator[str]:
@@ -125,13 +126,21 @@ def _fields(node: ast.AST) -> Iterator[tuple[str, _Item]]:
 
 
 def _plain_fields(node: ast.AST) -> Iterator[tuple[str, _Item]]:
-    for name in sorted(node._fields):
+    for name in _counted(type(node)):
         value = getattr(node, name, None)
-        if name in LEFT_OUT or value is None or value == []:
+        if value is None or value == []:
             continue
         if name == "body" and isinstance(value, list):
             value = _substance(node, value)
         yield name, value
+
+
+def _counted(kind: type[ast.AST]) -> tuple[str, ...]:
+    """Return the names of the fields that count, sorted."""
+    names = _COUNTED.get(kind)
+    if names is None:
+        names = _COUNTED[kind] = tuple(sorted(set(kind._fields) - LEFT_OUT))
+    return names
 
 
 def _substance(node: ast.AST, body: Sequence[ast.AST]) -> list[ast.AST]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["ConfiguredTables", "configured_tables"]
 
 
+_OTHER_WAYS = (b"search_path", b"schema_translate_map", b"default_schema_name")
+"""Where one of them occurs, the schema is not the one that our session would choose."""
+
+
 class ConfiguredTables(NamedTuple):
     """Arguments of `context.configure` in env.py; `None`: not given there."""
 
@@ -28,11 +32,12 @@ class ConfiguredTables(NamedTuple):
 def configured_tables(env_file: Path) -> ConfiguredTables:
     """Read the arguments `version_table` and `version_table_schema` of `context.configure`.
 
-    Costs one read of the file where neither word occurs in it, which is nearly always.
+    Costs one read of the file where none of the words occurs in it, which is nearly always.
     """
     source = env_file.read_bytes()
+    elsewhere = any(word in source for word in _OTHER_WAYS) or b"configure(" not in source
     if b"version_table" not in source:
-        return ConfiguredTables()
+        return ConfiguredTables(literal=not elsewhere)
     import ast
 
     try:
@@ -54,9 +59,10 @@ def configured_tables(env_file: Path) -> ConfiguredTables:
                 literal = False
     if any(len(values) > 1 for values in found.values()):
         literal = False
-    return ConfiguredTables(
-        _only(found["version_table"]), _only(found["version_table_schema"]), literal
-    )
+    schema = _only(found["version_table_schema"])
+    if schema is None and elsewhere:
+        literal = False
+    return ConfiguredTables(_only(found["version_table"]), schema, literal)
 
 
 def _constants(tree: ast.Module) -> dict[str, ast.expr]:

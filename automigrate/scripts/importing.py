@@ -10,6 +10,7 @@ import traceback
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from automigrate.database.redaction import scrub
 from automigrate.errors import BrokenHistoryError, ScriptImportError
 from automigrate.scripts.lineage import Revision
 
@@ -42,7 +43,7 @@ def load(location: ScriptLocation) -> list[Revision]:
         except Exception as error:
             raise ScriptImportError(
                 file=_file_at_fault(error, location),
-                reason=f"{type(error).__name__}: {str(error).rstrip('.')}",
+                reason=scrub(f"{type(error).__name__}: {str(error).rstrip('.')}"),
             ) from error
 
 

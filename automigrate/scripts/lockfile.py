@@ -41,7 +41,7 @@ __all__ = [
 
 NAME = "automigrate.lock"
 FORMAT = 1
-SIZED_SCRIPTS = 1000
+SIZED_SCRIPTS = 100
 HEADER = """\
 # Written by `automigrate lock`; commit it. After a conflict in git: bring the revisions into one
 # line (`alembic merge heads`), then run `automigrate lock` again.

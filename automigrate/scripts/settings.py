@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from automigrate.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from configparser import ConfigParser
+    from collections.abc import Callable
 
 __all__ = ["AlembicSettings", "load_ini", "load_toml"]
 
 SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
 LEGACY_VERSION_LOCATIONS = re.compile(r", *|(?: +)")
+READ = (
+    "path_separator",
+    "prepend_sys_path",
+    "recursive_version_locations",
+    "script_location",
+    "sourceless",
+    "version_locations",
+    "version_path_separator",
+)
 LEGACY_PREPEND_SYS_PATH = re.compile(r", *|(?: +)|\:")
 
 
@@ -69,12 +78,21 @@ def load_ini(file: Path, section: str = "alembic") -> AlembicSettings:
     Raises:
         ConfigurationError: the file cannot be read, or a value is not allowed.
     """
+    here = file.absolute().parent.as_posix()
+    try:
+        text = file.read_text(encoding="locale")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {type(error).__name__}.") from error
+    values = _plain_values(text, section, here)
+    if values is not None:
+        return _from_values(values.get, file)
+
     import configparser
 
-    parser = configparser.ConfigParser({"here": file.absolute().parent.as_posix()})
+    parser = configparser.ConfigParser({"here": here})
     try:
-        parser.read(file, encoding="locale")
-        return _from_parser(parser, file, section)
+        parser.read_string(text, str(file))
+        return _from_values(lambda name: parser.get(section, name, fallback=None), file)
     except configparser.ParsingError as error:  # its text quotes lines, perhaps with a password
         lines = ", ".join(str(number) for number, _ in error.errors)
         raise ConfigurationError(f"{file} is no ini file: see line {lines}.") from error
@@ -83,14 +101,37 @@ def load_ini(file: Path, section: str = "alembic") -> AlembicSettings:
             f"{file} cannot be read: {type(error).__name__} in section [{section}]. Correct it; a "
             "'%' that stands for itself is written '%%'."
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read: {type(error).__name__}.") from error
 
 
-def _from_parser(parser: ConfigParser, file: Path, section: str) -> AlembicSettings:
-    def get(name: str) -> str | None:
-        return parser.get(section, name, fallback=None)
+def _plain_values(text: str, section: str, here: str) -> dict[str, str] | None:
+    """Read a section as `alembic init` writes it; `None`: only ConfigParser can tell.
 
+    Importing and running ConfigParser would cost more than the look at the database.
+    """
+    values: dict[str, str] = {}
+    sections: set[str] = set()
+    inside = False
+    for line in text.split("\n"):
+        stripped = line.strip()
+        if not stripped or stripped[0] in "#;":
+            continue
+        if line[0] == "[":
+            name, end, rest = stripped[1:].partition("]")
+            if not end or rest or name == "DEFAULT" or name in sections:
+                return None
+            sections.add(name)
+            inside = name == section
+        elif inside:
+            key, equals, value = stripped.partition("=")
+            name = key.rstrip().lower()
+            # An indented line continues the value before it.
+            if line[0].isspace() or not equals or not name or ":" in key or name in values:
+                return None
+            values[name] = value.lstrip().replace("%(here)s", here)
+    return None if any("%" in values.get(name, "") for name in READ) else values
+
+
+def _from_values(get: Callable[[str], str | None], file: Path) -> AlembicSettings:
     return AlembicSettings(
         ini_file=file,
         script_location=get("script_location"),

@@ -8,8 +8,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support.servers import Database
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "quickstart"
@@ -82,6 +86,28 @@ def test_the_second_round_finds_nothing_pending(output: str) -> None:
     starts = _round(output, 2)
     assert len(starts) == 5
     assert all(re.fullmatch(r"nothing pending +\d+ ms", line) for line in starts)
+
+
+def test_the_command_line_and_plain_alembic_work_on_the_example(database: Database) -> None:
+    """Both commands find alembic.ini and what env.py imports, and agree."""
+
+    def run(*command: str) -> str:
+        result = subprocess.run(
+            [sys.executable, "-P", "-m", *command],  # -P: as the installed commands, no cwd
+            cwd=EXAMPLE,
+            env={**_environment(), "DATABASE_URL": database.url},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    assert run("automigrate", "upgrade").startswith("automigrate: applied 4 revisions")
+    assert run("alembic", "current") == "0004_index_orders (head)\n"
+    run("alembic", "downgrade", "-2")
+    assert run("automigrate", "upgrade").startswith("automigrate: applied 2 revisions")
 
 
 def test_the_startup_of_the_example_is_one_line() -> None:

@@ -75,7 +75,11 @@ def pgbouncer(
     (directory / "users").write_text(f'"{server.superuser}" "{server.password}"\n')
     (directory / "config").write_text(
         _CONFIG.format(
-            server_port=server.port, port=port, directory=directory, mode=mode, size=size,
+            server_port=server.port,
+            port=port,
+            directory=directory,
+            mode=mode,
+            size=size,
             extra=extra,
         )
     )

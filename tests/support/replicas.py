@@ -161,7 +161,7 @@ class Replica:
 
 @contextmanager
 def replicas(
-    count: int, database: Database, project: Project, **settings: Any
+    count: int, database: Database | str, project: Project, **settings: Any
 ) -> Iterator[Sequence[Replica]]:
     """Start processes that all wait for `Replica.go`, ready to call `upgrade`."""
     started = [Replica(database, project, at_once=True, **settings) for _ in range(count)]

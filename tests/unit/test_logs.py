@@ -191,6 +191,7 @@ def test_json_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.out == ""
     [line] = captured.err.splitlines()
     value = json.loads(line)
+    assert list(value)[:4] == ["timestamp", "level", "event", "revision"]
     assert value.pop("timestamp").endswith("Z")
     assert value["event"] == "automigrate.revision_applied"
     assert (value["level"], value["revision"], value["seconds"]) == ("info", "b", 0.5)

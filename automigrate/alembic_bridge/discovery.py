@@ -1,0 +1,151 @@
+"""Find the version tables that env.py configures, by running it without applying anything.
+
+For projects whose env.py computes them, such as one per tenant. env.py does what it does at
+`alembic current`: it connects, it may create a schema; `run_migrations` only tells where it would.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from automigrate.alembic_bridge.env_run import EnvRun, in_thread, one_run_per_process
+from automigrate.alembic_bridge.mirror import identity_of
+from automigrate.database.session import Tables, quoted
+from automigrate.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.runtime.migration import MigrationContext
+    from sqlalchemy.engine import Connection
+
+    from automigrate.database.session import Session
+    from automigrate.deadline import Control, Deadline
+    from automigrate.options import Options
+    from automigrate.scripts.graph import ScriptGraph
+    from automigrate.scripts.location import ScriptLocation
+
+__all__ = ["RESOLVE", "configured_schema", "find_tables", "nothing_for_us", "remembered"]
+
+RESOLVE = """\
+select coalesce(
+  (select n.nspname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.oid = to_regclass({table})), current_schema()::text)"""
+"""Schema in which the session's search_path finds the version table, or would create it."""
+
+
+_REMEMBERED: dict[Hashable, tuple[Tables, ...]] = {}
+"""For processes that look again and again: env.py must not run for each of their looks."""
+
+
+def remembered(description: Hashable) -> tuple[Tables, ...] | None:
+    """Return what was found in this process before."""
+    return _REMEMBERED.get(description)
+
+
+def find_tables(
+    location: ScriptLocation,
+    graph: ScriptGraph,
+    session: Session,
+    *,
+    options: Options,
+    sqlalchemy_url: Callable[[str], str],
+    reason: Callable[[BaseException], str],
+    control: Control,
+    deadline: Deadline,
+    remember_as: Hashable,
+) -> tuple[Tables, ...]:
+    """Run env.py and collect the version tables it configures for our database, in order.
+
+    Takes no lock; env.py's own advisory locks are tried once and not waited for.
+
+    Raises:
+        ConfigurationError: env.py configures nothing for our database.
+        AutomigrateError: env.py failed.
+        SessionLostError: its connection failed, and a later one may not.
+    """
+    env_run = EnvRun(
+        location,
+        graph,
+        sqlalchemy_url=sqlalchemy_url,
+        target=options.target,
+        x_arguments=options.x_arguments,
+        text_of=lambda error: f"{type(error).__name__}: {reason(error)}",
+    )
+    found: dict[Tables, None] = {}
+    elsewhere: set[str] = set()
+    identity = identity_of(session.connection)
+
+    def configure(
+        environment: EnvironmentContext,
+        original: Callable[..., None],
+        connection: Connection | None = None,
+        **kwargs: Any,
+    ) -> None:
+        original(connection=connection, **kwargs)
+        context = environment.get_context()
+
+        def run_migrations(**_: Any) -> None:
+            assert context.connection is not None
+            row = context.connection.execute(
+                text("select current_database()::text, pg_postmaster_start_time()::text")
+            ).one()
+            if tuple(row) == identity:
+                found[_tables(context)] = None
+            else:
+                elsewhere.add(row[0])
+
+        context.run_migrations = run_migrations  # type: ignore[method-assign]
+
+    def nothing(*_: Any) -> list[Any]:
+        return []
+
+    def run() -> None:
+        env_run.run(configure, nothing, locks=lambda try_once: _ignore(try_once()))
+
+    with one_run_per_process(deadline, control):
+        in_thread(run, control)
+    if not found:
+        raise nothing_for_us(elsewhere)
+    _REMEMBERED[remember_as] = tuple(found)
+    return tuple(found)
+
+
+def configured_schema(context: MigrationContext) -> str | None:
+    """Return the schema that env.py names for the version table; `None`: the search_path's."""
+    schema = context.version_table_schema
+    assert context.connection is not None
+    translated = context.connection.get_execution_options().get("schema_translate_map") or {}
+    return translated.get(schema, schema)
+
+
+def nothing_for_us(elsewhere: set[str]) -> ConfigurationError:
+    """Say that env.py has no migrations for the database that automigrate was given."""
+    if elsewhere:
+        names = ", ".join(repr(name) for name in sorted(elsewhere))
+        return ConfigurationError(
+            f"env.py connects to the database {names}, which is not the one that automigrate was "
+            "given. Let env.py use `sqlalchemy.url` of its config, which automigrate sets, or give "
+            "automigrate the same URL."
+        )
+    return ConfigurationError(
+        "env.py ran to its end without calling context.run_migrations(). Is there a condition in "
+        "it that does not hold here?"
+    )
+
+
+def _tables(context: MigrationContext) -> Tables:
+    schema = configured_schema(context)
+    name = context.version_table
+    if schema is None:
+        assert context.connection is not None
+        query = text(RESOLVE.format(table=":name"))
+        schema = context.connection.execute(query, {"name": quoted(name)}).scalar()
+    return Tables(name, schema)
+
+
+def _ignore(_result: object) -> None:
+    """Take a lock of env.py's for granted: nothing is going to be applied."""

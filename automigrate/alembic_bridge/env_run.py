@@ -1,0 +1,316 @@
+"""Run a project's own env.py, unmodified: in the right thread, guarded, with `configure` replaced.
+
+`configure` is replaced on the instance of Alembic's EnvironmentContext, because env.py reaches it
+through a proxy that a subclass would not change (H16).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import re
+import threading
+import time
+from argparse import Namespace
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alembic.runtime.environment import EnvironmentContext
+from alembic.util import CommandError
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import DBAPIError
+
+from automigrate.alembic_bridge.directory import config_for, directory_for
+from automigrate.alembic_bridge.guard import process_guard
+from automigrate.database.session import SessionLostError, TablesDifferError
+from automigrate.errors import (
+    AutomigrateError,
+    DatabaseUnavailableError,
+    LockTimeoutError,
+    ScriptError,
+    ScriptImportError,
+)
+from automigrate.sqlstate import Fault, classify_connecting, driver_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from alembic.script import ScriptDirectory
+    from sqlalchemy.engine import Connection
+
+    from automigrate.deadline import Control, Deadline
+    from automigrate.scripts.graph import ScriptGraph
+    from automigrate.scripts.location import ScriptLocation
+
+__all__ = ["EnvRun", "in_thread", "one_run_per_process", "poll_locks"]
+
+_PROCESS_LOCK = threading.Lock()
+"""Alembic's proxies are one per process (H18)."""
+
+_BLOCKING_LOCK = re.compile(
+    r"(\s*select\s+)(?:pg_catalog\.)?pg_advisory_(xact_)?lock(_shared)?(?=\s*\()", re.IGNORECASE
+)
+_POLL_SECONDS = 0.1
+_RACE = re.compile(r'constraint "pg_\w+"|tuple concurrently updated')
+_SHARED_CONNECTION = re.compile(r"attributes\b.{0,20}['\"]connection['\"]", re.DOTALL)
+
+
+@contextmanager
+def one_run_per_process(deadline: Deadline, control: Control) -> Iterator[None]:
+    """Wait until no other thread runs Alembic.
+
+    Raises:
+        ScriptError: one still does at the deadline.
+        StoppedError: a stop was asked for.
+    """
+    while not _PROCESS_LOCK.acquire(timeout=0.2):
+        control.raise_if_stopping()
+        if deadline.passed:
+            raise ScriptError(
+                "another thread of this process runs Alembic, which can run once per process at a "
+                "time. Run the migrations one after another."
+            )
+    try:
+        yield
+    finally:
+        _PROCESS_LOCK.release()
+
+
+def in_thread(action: Callable[[], None], control: Control) -> None:
+    """Run env.py where its own `asyncio.run` works and the application's event loop stays as it is.
+
+    That is a new thread, unless this is a worker thread without an event loop already: there what
+    the application keeps per thread (such as anyio's way back to its loop) is at hand.
+    """
+    if threading.current_thread() is not threading.main_thread() and not _in_event_loop():
+        action()
+        return
+    failure: list[BaseException] = []
+    context = contextvars.copy_context()
+
+    def body() -> None:
+        try:
+            context.run(action)
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            failure.append(error)
+
+    thread = threading.Thread(target=body, name="automigrate-env", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        try:
+            thread.join(timeout=1.0)
+        except BaseException:
+            control.abort()
+            thread.join(timeout=30.0)
+            raise
+    if failure:
+        raise failure[0]
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class EnvRun:
+    """Alembic's environment over our scripts, and one run of env.py in it.
+
+    Args:
+        location: where the scripts are.
+        graph: what the reader knows of them.
+        sqlalchemy_url: for env.py, which opens a connection of its own.
+        target: as Alembic's command line would have got it.
+        x_arguments: what `context.get_x_argument()` returns.
+        text_of: makes a text of an error, without secrets.
+    """
+
+    def __init__(
+        self,
+        location: ScriptLocation,
+        graph: ScriptGraph,
+        *,
+        sqlalchemy_url: Callable[[str], str],
+        target: str,
+        x_arguments: tuple[str, ...],
+        text_of: Callable[[BaseException], str],
+    ) -> None:
+        self._location = location
+        self._target = target
+        self._text_of = text_of
+        self._configured = False
+        self.failure: BaseException | None = None
+        """What must not be swallowed by env.py, which may go on after an error."""
+        self.config = config_for(location, sqlalchemy_url, _arguments(target, x_arguments))
+        self.directory: ScriptDirectory = directory_for(location, graph)
+
+    @contextmanager
+    def environment(
+        self, configure: Callable[..., None], steps: Callable[..., Any]
+    ) -> Iterator[EnvironmentContext]:
+        """Install Alembic's environment, for `context` and `op`.
+
+        Args:
+            configure: called in the place of `configure`, with the environment and the original.
+            steps: as Alembic's `fn`.
+        """
+        environment = EnvironmentContext(
+            self.config,
+            self.directory,
+            fn=steps,
+            as_sql=False,
+            starting_rev=None,
+            destination_rev=self._target,
+            tag=None,
+        )
+        original = environment.configure
+
+        def replaced(*args: Any, **kwargs: Any) -> None:
+            self._configured = True
+            configure(environment, original, *args, **kwargs)
+
+        environment.configure = replaced  # type: ignore[method-assign]
+        with process_guard(self._location.prepend_sys_path), environment:
+            yield environment
+
+    def run(
+        self,
+        configure: Callable[..., None],
+        steps: Callable[..., Any],
+        *,
+        locks: Callable[[Callable[[], bool]], None],
+        ours: Connection | None = None,
+    ) -> None:
+        """Run env.py.
+
+        Args:
+            configure: as for `environment`.
+            steps: as for `environment`.
+            locks: gets env.py's own advisory locks, by calling a function that tries once.
+            ours: our connection, also for an env.py that cannot do without
+                `config.attributes["connection"]`.
+
+        Raises:
+            AutomigrateError: `failure`, or what env.py itself did wrong.
+        """
+        try:
+            with self.environment(configure, steps), _trying(locks, ours):
+                self._execute(ours)
+        except BaseException as error:
+            if self.failure is not None:
+                raise self.failure from None
+            raise self._translated(error) from error
+        if self.failure is not None:
+            raise self.failure
+
+    def stop(self, error: Exception) -> Exception:
+        """Note an error that ends the run, whatever env.py makes of it."""
+        self.failure = self.failure or error
+        return error
+
+    def _execute(self, connection: Connection | None) -> None:
+        try:
+            self.directory.run_env()
+        except (AttributeError, KeyError, TypeError, AssertionError):
+            if self._configured or connection is None or not self._shares_connection():
+                raise
+            self.config.attributes["connection"] = connection
+            self.directory.run_env()
+
+    def _shares_connection(self) -> bool:
+        """Whether env.py reads the connection that a program may hand to it."""
+        source = Path(str(self._location.env_file)).read_text(encoding="utf-8")
+        return _SHARED_CONNECTION.search(source) is not None
+
+    def _translated(self, error: BaseException) -> BaseException:
+        """Say what env.py itself did wrong; our own errors never come this way."""
+        ours = AutomigrateError | SessionLostError | TablesDifferError
+        if isinstance(error, ours | KeyboardInterrupt):
+            return error
+        reason = self._text_of(error)
+        if isinstance(error, CommandError):
+            return ScriptError(f"Alembic refuses: {reason}. Run `alembic history` to see why.")
+        if _is_race(error):
+            return SessionLostError(reason)
+        if _is_about_connecting(error):
+            if driver_error(error) and classify_connecting(error) is Fault.UNREACHABLE:
+                return SessionLostError(reason)
+            return DatabaseUnavailableError(
+                reason=f"the connection that env.py opens itself failed: {reason}",
+                remedy="Let env.py use `sqlalchemy.url` of its config, which automigrate sets.",
+            )
+        return ScriptImportError(file=str(self._location.env_file), reason=reason)
+
+
+def poll_locks(deadline: Deadline, control: Control) -> Callable[[Callable[[], bool]], None]:
+    """Get env.py's locks by trying: who blocks in one holds a snapshot, and hangs a peer (H2)."""
+
+    def wait(try_once: Callable[[], bool]) -> None:
+        started = time.monotonic()
+        while not try_once():
+            control.raise_if_stopping()
+            if deadline.passed:
+                raise LockTimeoutError(holder=None, waited_seconds=time.monotonic() - started)
+            control.sleep(_POLL_SECONDS)
+
+    return wait
+
+
+@contextmanager
+def _trying(locks: Callable[[Callable[[], bool]], None], ours: Connection | None) -> Iterator[None]:
+    """Stand before the blocking advisory locks that env.py takes on its own connections."""
+    thread = threading.get_ident()
+
+    def before(
+        connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any
+    ) -> tuple[str, Any]:
+        if threading.get_ident() != thread or connection is ours:
+            return statement, parameters
+        attempt = _BLOCKING_LOCK.sub(r"\1pg_try_advisory_\2lock\3", statement, count=1)
+        if attempt == statement or not _BLOCKING_LOCK.match(statement):
+            return statement, parameters
+
+        def try_once() -> bool:
+            cursor.execute(attempt, parameters)
+            row = cursor.fetchone()
+            return row is None or row[0] is not False
+
+        locks(try_once)
+        return "select true", type(parameters)()
+
+    event.listen(Engine, "before_cursor_execute", before, retval=True)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", before)
+
+
+def _is_race(error: BaseException) -> bool:
+    """Whether several processes have created the same schema or extension at once (H8)."""
+    return isinstance(error, DBAPIError) and _RACE.search(str(error.orig)) is not None
+
+
+def _is_about_connecting(error: BaseException) -> bool:
+    if isinstance(error, OSError):  # asyncpg's
+        return not isinstance(error, FileNotFoundError | PermissionError)
+    if not isinstance(error, DBAPIError):
+        return driver_error(error) is not None
+    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    return state is None or state[:2] in {"08", "28", "3D", "53", "57"}
+
+
+def _arguments(target: str, x_arguments: tuple[str, ...]) -> Namespace:
+    """Make what Alembic's command line would have parsed."""
+    return Namespace(
+        x=list(x_arguments) or None,
+        name="alembic",
+        config=None,
+        raiseerr=False,
+        quiet=False,
+        revision=target,
+        sql=False,
+        tag=None,
+    )

@@ -1,0 +1,209 @@
+"""Whether a script's downgrade() may be called just to see its SQL.
+
+A downgrade may delete files, call a service or open a database connection of its own. So it is run
+for its SQL only when every name that it uses is known to do nothing but build SQL: Alembic's `op`,
+SQLAlchemy's constructs and column types, plain values, and functions of the script for which the
+same holds.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import datetime
+import decimal
+import enum
+import types
+import uuid
+from typing import Any
+
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.types import TypeEngine
+
+__all__ = ["irreversible", "obstacle", "undoes_nothing"]
+
+_PACKAGES = {
+    "alembic",
+    "alembic_utils",
+    "geoalchemy2",
+    "pgvector",
+    "sqlalchemy",
+    "sqlalchemy_utils",
+    "sqlmodel",
+}
+_STANDARD = {"collections", "datetime", "decimal", "enum", "itertools", "json", "re", "string"}
+_STANDARD |= {"textwrap", "typing", "uuid"}
+_CONNECTING = {
+    "async_engine_from_config",
+    "create_async_engine",
+    "create_engine",
+    "engine_from_config",
+    "run_async",
+}
+_BUILTINS = frozenset(
+    """bool bytes dict enumerate False float frozenset int isinstance len list map max min None
+    object property range repr reversed set slice sorted str sum super True tuple type zip
+    Exception NotImplementedError RuntimeError TypeError ValueError""".split()  # noqa: SIM905
+)
+_OFFLINE = {"as_sql", "is_offline_mode"}
+"""Who asks takes another way offline, and that is not the one to record."""
+_VALUES = (
+    str | bytes | int | float | bool | None | tuple | list | dict | set | frozenset
+    | datetime.date | datetime.time | datetime.timedelta | decimal.Decimal | uuid.UUID | enum.Enum
+)  # fmt: skip
+
+
+class _ObstacleError(Exception):
+    """The reason as its text."""
+
+
+def obstacle(module: types.ModuleType, source: str) -> str | None:
+    """Say what keeps a script's downgrade() from being called for its SQL; `None`: nothing.
+
+    Args:
+        module: the imported script.
+        source: its text.
+    """
+    functions = _functions(source)
+    try:
+        _check("downgrade", module, functions, set())
+    except _ObstacleError as found:
+        return str(found)
+    return None
+
+
+def irreversible(source: str) -> str | None:
+    """Say why a script's downgrade() cannot succeed whatever the data are; `None`: it may."""
+    function = _functions(source).get("downgrade")
+    if function is None:
+        return "it has no downgrade()"
+    for statement in function.body:
+        if isinstance(statement, ast.Raise):
+            raised = "" if statement.exc is None else ast.unparse(statement.exc)
+            return f"its downgrade() raises {raised}".rstrip()
+    return None
+
+
+def undoes_nothing(source: str) -> bool:
+    """Whether downgrade() is empty while upgrade() is not."""
+    functions = _functions(source)
+    up, down = functions.get("upgrade"), functions.get("downgrade")
+    return up is not None and down is not None and not _is_empty(up) and _is_empty(down)
+
+
+def _functions(source: str) -> dict[str, ast.FunctionDef]:
+    return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+
+
+def _is_empty(function: ast.FunctionDef) -> bool:
+    return all(
+        isinstance(node, ast.Pass)
+        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        for node in function.body
+    )
+
+
+def _check(
+    name: str,
+    module: types.ModuleType,
+    functions: dict[str, ast.FunctionDef],
+    seen: set[str],
+) -> None:
+    """Check every name that a function of the script uses, and every function it calls."""
+    seen.add(name)
+    function = functions[name]
+    local = _local_names(function)
+    for node in ast.walk(function):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            _check_import(node)
+        elif isinstance(node, ast.Await | ast.Global | ast.Nonlocal):
+            raise _ObstacleError(f"it uses {type(node).__name__.lower()}")
+        elif isinstance(node, ast.Attribute) and node.attr in _OFFLINE | _CONNECTING:
+            raise _ObstacleError(f"it uses {ast.unparse(node)}")
+    for chain in _chains(function):
+        root, *attributes = chain
+        if root in local:
+            continue
+        if root in functions and root in vars(module):
+            if root not in seen:
+                _check(root, module, functions, seen)
+            continue
+        _check_object(root, attributes, module)
+
+
+def _local_names(function: ast.FunctionDef) -> set[str]:
+    local = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            local.add(node.id)
+        elif isinstance(node, ast.arg):
+            local.add(node.arg)
+        elif isinstance(node, ast.alias):
+            local.add(node.asname or node.name.partition(".")[0])
+        elif (isinstance(node, ast.FunctionDef | ast.ClassDef) and node is not function) or (
+            isinstance(node, ast.ExceptHandler) and node.name
+        ):
+            local.add(node.name)
+    return local
+
+
+def _chains(function: ast.FunctionDef) -> list[tuple[str, ...]]:
+    """List what the body refers to, each as its name and the attributes behind it."""
+    chains: list[tuple[str, ...]] = []
+    within: set[int] = set()
+    for node in (found for statement in function.body for found in ast.walk(statement)):
+        if id(node) in within:
+            continue
+        attributes: list[str] = []
+        inner: ast.AST = node
+        while isinstance(inner, ast.Attribute):
+            attributes.insert(0, inner.attr)
+            inner = inner.value
+            within.add(id(inner))
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load):
+            chains.append((inner.id, *attributes))
+    return chains
+
+
+def _check_import(node: ast.Import | ast.ImportFrom) -> None:
+    if isinstance(node, ast.ImportFrom):
+        sources = [node.module or "."]
+    else:
+        sources = [alias.name for alias in node.names]
+    for source in sources:
+        if source.partition(".")[0] not in _PACKAGES | _STANDARD:
+            raise _ObstacleError(f"it imports {source}, which may do more than build SQL")
+    for alias in node.names:
+        if alias.name in _CONNECTING or (sources == ["alembic"] and alias.name == "context"):
+            raise _ObstacleError(f"it imports {alias.name}")
+
+
+def _check_object(root: str, attributes: list[str], module: types.ModuleType) -> None:
+    if root not in vars(module):
+        if root in _BUILTINS or not hasattr(builtins, root):
+            return  # a name that is nowhere raises NameError when it is run
+        raise _ObstacleError(f"it uses {root}()")
+    found: Any = vars(module)[root]
+    name = root
+    for attribute in attributes:
+        if not isinstance(found, types.ModuleType):
+            break
+        name = f"{name}.{attribute}"
+        found = getattr(found, attribute, None)
+    if not _builds_sql(found):
+        raise _ObstacleError(f"it uses {name}, which may do more than build SQL")
+
+
+def _builds_sql(found: Any) -> bool:
+    if isinstance(found, _VALUES | TypeEngine | ClauseElement):
+        return True
+    if isinstance(found, type) and issubclass(found, TypeEngine | ClauseElement | enum.Enum):
+        return True
+    if isinstance(found, types.ModuleType):
+        source = found.__name__
+    else:
+        source = getattr(found, "__module__", None) or type(found).__module__
+        if getattr(found, "__name__", "") in _CONNECTING:
+            return False
+    package = source.partition(".")[0]
+    return package in _PACKAGES | _STANDARD and source != "alembic.context"

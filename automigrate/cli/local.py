@@ -1,0 +1,150 @@
+"""What the commands of local work and CI are made with: their flags, their project, their ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from automigrate.cli import output, running
+from automigrate.cli.catalogue import BY_NAME
+from automigrate.cli.group import configured
+from automigrate.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy import MetaData
+
+    from automigrate.cli.settings import Settings
+    from automigrate.workflow.project import Project
+    from automigrate.workflow.rehearsal import Rehearsal
+    from automigrate.workflow.scratch import Scratch
+
+__all__ = [
+    "as_json",
+    "database_of",
+    "in_ci",
+    "interactive",
+    "local",
+    "metadata_of",
+    "project_of",
+    "rehearsal_on",
+    "scratch_of",
+    "writes_lock",
+]
+
+OFFERED = (
+    "database_url",
+    "migration_url",
+    "script_location",
+    "config",
+    "x_arguments",
+    "version_table",
+    "version_table_schema",
+    "models",
+    "scratch",
+    "timeout",
+    "connect_timeout",
+    "log_format",
+    "log_level",
+)
+
+
+def local(
+    *examples: str, required: Sequence[str] = (), also: Sequence[str] = ()
+) -> Callable[[Callable[..., int]], click.Command]:
+    """Make a command of local work.
+
+    Args:
+        *examples: for its help.
+        required: settings without which it cannot work.
+        also: settings that it has flags for, besides the usual ones.
+    """
+    offered = tuple(BY_NAME[name] for name in (*OFFERED, *also))
+    return partial(configured, required=required, offered=offered, examples=examples)
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def interactive() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty() and not in_ci()
+
+
+def in_ci() -> bool:
+    """Whether this is a CI job, where nobody answers."""
+    return os.environ.get("CI", "").lower() not in {"", "0", "false"}
+
+
+def project_of(settings: Settings) -> Project:
+    """Find the project of a command.
+
+    Raises:
+        ConfigurationError: none is named or found.
+        ScriptError: its scripts cannot be used.
+    """
+    from automigrate.workflow.project import open_project
+
+    return open_project(settings.scripts, settings.options.get("config"))
+
+
+def metadata_of(settings: Settings, project: Project) -> tuple[MetaData, ...] | None:
+    """Import the models, if they are named; otherwise env.py has to bring them.
+
+    Raises:
+        ConfigurationError: nothing names models.
+    """
+    from automigrate.workflow.models import load_models
+
+    if settings.models is not None:
+        return load_models(settings.models, paths=project.location.prepend_sys_path)
+    if project.location.env_file is None:
+        raise ConfigurationError(
+            "no models are named: give --models package.module:Base, or set models in "
+            "[tool.automigrate] of pyproject.toml."
+        )
+    return None
+
+
+def scratch_of(settings: Settings) -> AbstractContextManager[Scratch]:
+    """Give the scratch server of a command."""
+    from automigrate.workflow.scratch import scratch
+
+    return scratch(settings.scratch, settings.database)
+
+
+def database_of(settings: Settings) -> AbstractContextManager[str]:
+    """Give the URL of the command's database."""
+    return running.database_url(settings)
+
+
+def rehearsal_on(scratch: Scratch, settings: Settings, project: Project, **more: Any) -> Rehearsal:
+    """Make a rehearsal on a new scratch database."""
+    from automigrate.workflow.rehearsal import Rehearsal
+
+    given = {
+        name: settings.options[name]  # type: ignore[literal-required]
+        for name in ("version_table", "version_table_schema", "x_arguments")
+        if settings.options.get(name)
+    }
+    return Rehearsal(project, scratch.database(), **given, **more)
+
+
+def writes_lock(project: Project) -> Iterator[str]:
+    """Bring the lock file up to date, and tell it."""
+    from automigrate.scripts.lockfile import NAME
+
+    if project.update_lock():
+        yield project.relative(str(project.location.directory / NAME))
+
+
+def tell_files(files: Sequence[str]) -> None:
+    """Name the files that were written."""
+    for file in files:
+        output.line(f"wrote {file}")

@@ -1,0 +1,195 @@
+"""Glance at the database before the scripts are read to the end: is everything as wanted?
+
+Nearly every start of a process finds nothing to do, so that case has a path of its own, on bare
+libpq: the connection is begun, the scripts are read while the server makes its side ready, and one
+query asks for the heads and the open journal rows, and for nothing else. Whatever is not plainly
+right (other heads, no version table, any error, a second gone by) is no result: the regular path
+then begins from the start and says what it finds.
+"""
+
+from __future__ import annotations
+
+import select
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol, Self
+
+from automigrate.database import libpq
+from automigrate.database.source import URLSource
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from automigrate.database.session import Tables
+    from automigrate.database.source import Source
+
+__all__ = ["Glance"]
+
+LONGEST = 1.0
+"""Seconds; a server that is slower than this is left to the regular path."""
+
+# Like `session.LOOK`, and with fewer catalogs to load into the server's fresh process, which is
+# where the time of a first query goes: 0.7 ms less. '@' occurs in no revision id.
+GLANCE = b"""\
+select word from ts_stat(case when to_regclass($1) is null then 'select null::tsvector'
+  when has_table_privilege(to_regclass($3), 'select') then $2 || ' union all ' || $4 else $2 end)"""
+
+HEADS = "select array_to_tsvector(array[version_num]) from {}"
+OPEN = (
+    "select array_to_tsvector(array['@' || revision]) from {} where state in ('running', 'failed')"
+)
+
+_FAILED, _READING, _WRITING, _CONNECTED = range(4)  # PostgresPollingStatusType
+_TUPLES_OK = 2  # ExecStatusType
+
+
+class _Result(Protocol):
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def ntuples(self) -> int: ...
+
+    def get_value(self, row_number: int, column_number: int, /) -> bytes | None: ...
+
+    def clear(self) -> None: ...
+
+
+class _Connection(Protocol):
+    @property
+    def socket(self) -> int: ...
+
+    def connect_poll(self) -> int: ...
+
+    def send_query_params(self, command: bytes, param_values: Sequence[bytes], /) -> None: ...
+
+    def consume_input(self) -> None: ...
+
+    def is_busy(self) -> int: ...
+
+    def get_result(self) -> _Result | None: ...
+
+    def finish(self) -> None: ...
+
+
+class _UnusualError(Exception):
+    """Something for the regular path."""
+
+
+class Glance:
+    """One connection attempt and one query; use as a context manager, which never raises.
+
+    Args:
+        source: only URLs of one server are glanced at; engines and functions connect their way.
+        application_name: as for `Source.connect`.
+        seconds: how long at most, `LONGEST` in any case.
+    """
+
+    def __init__(self, source: Source, *, application_name: str, seconds: float) -> None:
+        self._source = source
+        self._application_name = application_name
+        self._end = time.monotonic() + min(seconds, LONGEST)
+        self._connection: _Connection | None = None
+        self._status = _WRITING
+
+    def __enter__(self) -> Self:
+        """Send the first packet; what it takes the server to answer is the caller's time."""
+        try:
+            self._connection = self._begin()
+            while self._status == _WRITING and self._ready(0.0):
+                self._go_on()
+        except Exception:  # noqa: BLE001 - the regular path tells what is wrong
+            self.close()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def shows(self, tables: Tables, heads: Collection[str]) -> bool:
+        """Whether the version table holds exactly these heads and no journal row is open.
+
+        Args:
+            tables: where to look.
+            heads: what is wanted.
+
+        Returns:
+            `True`: nothing to do. `False`: nothing is known.
+        """
+        try:
+            while self._status in {_READING, _WRITING}:
+                self._wait()
+                self._go_on()
+            return bool(heads) and self._words(tables) == set(heads)
+        except Exception:  # noqa: BLE001 - the regular path tells what is wrong
+            return False
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.finish()
+
+    def _begin(self) -> _Connection:
+        if not isinstance(self._source, URLSource) or self._end <= time.monotonic():
+            raise _UnusualError
+        conninfo = self._source.conninfo(
+            application_name=self._application_name, connect_timeout=LONGEST
+        ).encode("ascii")
+        if "psycopg" in sys.modules:
+            from psycopg import pq
+
+            return pq.PGconn.connect_start(conninfo)
+        library = libpq.load()
+        if library is None:
+            raise _UnusualError
+        return libpq.PGconn(library, conninfo)
+
+    def _go_on(self) -> None:
+        if self._connection is None:
+            raise _UnusualError
+        self._status = self._connection.connect_poll()
+        if self._status == _FAILED:
+            raise _UnusualError
+
+    def _words(self, tables: Tables) -> set[str]:
+        connection = self._connection
+        if connection is None:
+            raise _UnusualError
+        parameters = (
+            tables.version,
+            HEADS.format(tables.version),
+            tables.journal,
+            OPEN.format(tables.journal),
+        )
+        connection.send_query_params(GLANCE, [text.encode("ascii") for text in parameters])
+        self._status = _READING
+        while connection.is_busy():
+            self._wait()
+            connection.consume_input()
+        result = connection.get_result()
+        if result is None:
+            raise _UnusualError
+        try:
+            if result.status != _TUPLES_OK:
+                raise _UnusualError
+            values = [result.get_value(row, 0) for row in range(result.ntuples)]
+        finally:
+            result.clear()
+        return {(value or b"").decode("ascii") for value in values}
+
+    def _wait(self) -> None:
+        if not self._ready(self._end - time.monotonic()):
+            raise _UnusualError
+
+    def _ready(self, seconds: float) -> bool:
+        """Wait for the socket, in Python: signals are handled meanwhile, other threads run."""
+        assert self._connection is not None
+        socket, writing = self._connection.socket, self._status == _WRITING
+        if hasattr(select, "poll"):
+            polled = select.poll()
+            polled.register(socket, select.POLLOUT if writing else select.POLLIN)
+            return bool(polled.poll(max(0.0, seconds) * 1000.0))
+        reading = [] if writing else [socket]
+        return any(select.select(reading, [socket] if writing else [], [], max(0.0, seconds)))

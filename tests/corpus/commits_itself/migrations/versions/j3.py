@@ -1,0 +1,26 @@
+"""j3
+
+Revision ID: j3
+Revises: j2
+Create Date: 2026-01-01 00:00:00.000000
+
+"""
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = 'j3'
+down_revision: str | tuple[str, ...] | None = 'j2'
+branch_labels: str | tuple[str, ...] | None = None
+depends_on: str | tuple[str, ...] | None = None
+
+
+def upgrade() -> None:
+    op.get_bind().commit()
+    with op.get_context().autocommit_block():
+        op.create_index("ix_item_kind", "item", ["kind"], postgresql_concurrently=True)
+
+
+def downgrade() -> None:
+    op.drop_index("ix_item_kind")

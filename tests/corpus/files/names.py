@@ -1,0 +1,2 @@
+def table_name(revision: str) -> str:
+    return f"named_{revision}"

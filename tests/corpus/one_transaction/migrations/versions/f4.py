@@ -1,0 +1,24 @@
+"""f4
+
+Revision ID: f4
+Revises: f3
+Create Date: 2026-01-01 00:00:00.000000
+
+"""
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = 'f4'
+down_revision: str | tuple[str, ...] | None = 'f3'
+branch_labels: str | tuple[str, ...] | None = None
+depends_on: str | tuple[str, ...] | None = None
+
+
+def upgrade() -> None:
+    op.create_table("pet", sa.Column("id", sa.Integer, primary_key=True))
+
+
+def downgrade() -> None:
+    op.drop_table("pet")

@@ -1,0 +1,24 @@
+"""billing2
+
+Revision ID: billing2
+Revises: billing1
+Create Date: 2026-01-01 00:00:00.000000
+
+"""
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = 'billing2'
+down_revision: str | tuple[str, ...] | None = 'billing1'
+branch_labels: str | tuple[str, ...] | None = None
+depends_on: str | tuple[str, ...] | None = None
+
+
+def upgrade() -> None:
+    op.create_table("billing_2", sa.Column("id", sa.Integer, primary_key=True))
+
+
+def downgrade() -> None:
+    op.drop_table("billing_2")

@@ -1,0 +1,24 @@
+"""billing3
+
+Revision ID: billing3
+Revises: billing2
+Create Date: 2026-01-01 00:00:00.000000
+
+"""
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = 'billing3'
+down_revision: str | tuple[str, ...] | None = 'billing2'
+branch_labels: str | tuple[str, ...] | None = None
+depends_on: str | tuple[str, ...] | None = None
+
+
+def upgrade() -> None:
+    op.create_table("billing_3", sa.Column("id", sa.Integer, primary_key=True))
+
+
+def downgrade() -> None:
+    op.drop_table("billing_3")

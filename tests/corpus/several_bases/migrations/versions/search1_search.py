@@ -1,0 +1,24 @@
+"""search1
+
+Revision ID: search1
+Revises: 
+Create Date: 2026-01-01 00:00:00.000000
+
+"""
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = 'search1'
+down_revision: str | tuple[str, ...] | None = None
+branch_labels: str | tuple[str, ...] | None = ('search',)
+depends_on: str | tuple[str, ...] | None = None
+
+
+def upgrade() -> None:
+    op.create_table("search_1", sa.Column("id", sa.Integer, primary_key=True))
+
+
+def downgrade() -> None:
+    op.drop_table("search_1")

@@ -1,0 +1,24 @@
+"""e2
+
+Revision ID: e2
+Revises: e1
+Create Date: 2026-01-01 00:00:00.000000
+
+"""
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = 'e2'
+down_revision: str | tuple[str, ...] | None = 'e1'
+branch_labels: str | tuple[str, ...] | None = None
+depends_on: str | tuple[str, ...] | None = None
+
+
+def upgrade() -> None:
+    op.add_column("e", sa.Column("a", sa.Integer))
+
+
+def downgrade() -> None:
+    op.drop_column("e", "a")

@@ -1,0 +1,169 @@
+"""Processes that migrate, stop at a named point of the engine, and have something done to them.
+
+They are forked from a server process that has imported everything, so that hundreds of them cost
+little; that is also how an application server preloads an application.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import automigrate
+from automigrate.cli.signals import stopped_by_signals
+from automigrate.testing import faults
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+__all__ = ["LONG", "Ended", "Victim"]
+
+LONG = 60.0
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.support.victims", "automigrate.application", "psycopg"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a process came to its end."""
+
+    code: int
+    """The command line's exit code; negative: the signal that killed it."""
+    outcome: str | None = None
+    """`None` when it raised or was killed."""
+    applied: tuple[str, ...] = ()
+    error: str | None = None
+    """Class of what it raised."""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Orders:
+    url: str
+    scripts: str
+    point: str | None
+    revision: str | None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Victim:
+    """One process, with the signal handling of the command line.
+
+    Attributes:
+        backend: backend pid of its session, once it has reached its point.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        scripts: Path,
+        *,
+        point: faults.Point | None = None,
+        revision: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Start it; it holds up when it first passes the point (at the revision, if named)."""
+        ours, theirs = _context.Pipe()
+        orders = _Orders(
+            url=url,
+            scripts=str(scripts),
+            point=None if point is None else point.value,
+            revision=revision,
+            options={"timeout": LONG / 2, "poll_interval": 1.0, **options},
+        )
+        self.backend = 0
+        self._pipe = ours
+        self._process = _context.Process(target=_run, args=(theirs, orders), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._ended: tuple[Any, ...] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def reached(self) -> bool:
+        """Wait until it holds up at its point; false: it came to its end without passing."""
+        told = self._receive()
+        if told is not None and told[0] == "reached":
+            self.backend = told[1]
+            return True
+        self._ended = told
+        return False
+
+    def go(self) -> None:
+        """Let it go on from its point, if it lives."""
+        try:
+            self._pipe.send("go")
+        except OSError:
+            return
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def finish(self) -> Ended:
+        """Wait for its end."""
+        told = self._ended or self._receive()
+        self._process.join(LONG)
+        code = self._process.exitcode
+        assert code is not None, "it never ended"
+        if told is None:
+            return Ended(code=code)
+        if told[0] == "error":
+            return Ended(code=code, error=told[1], text=told[2])
+        return Ended(code=code, outcome=told[1], applied=told[2])
+
+    def close(self) -> None:
+        """Kill it if it still runs."""
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(LONG)
+        self._pipe.close()
+
+    def _receive(self) -> tuple[Any, ...] | None:
+        try:
+            if not self._pipe.poll(LONG):
+                raise AssertionError("it hangs")
+            told: tuple[Any, ...] = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
+            return None
+        return told
+
+
+def _run(pipe: Connection, orders: _Orders) -> None:
+    """Migrate in the child process."""
+
+    def hold(reached: faults.Reached) -> None:
+        closed = reached.connection.closed
+        pipe.send(("reached", 0 if closed else reached.connection.info.backend_pid))
+        pipe.recv()
+
+    migrator = automigrate.Migrator(orders.url, orders.scripts, **orders.options)
+    with ExitStack() as stack:
+        if orders.point is not None:
+            point = faults.Point(orders.point)
+            stack.enter_context(
+                faults.injected(faults.once(point, hold, revision=orders.revision))
+            )
+        stack.enter_context(stopped_by_signals(migrator, grace=LONG))
+        try:
+            report = migrator.upgrade()
+        except automigrate.AutomigrateError as error:
+            told = ("error", type(error).__name__, str(error))
+            code = error.exit_code
+        else:
+            told = ("done", report.outcome.value, tuple(item.revision for item in report.applied))
+            code = 0
+    pipe.send(told)
+    pipe.close()
+    time.sleep(0)
+    os._exit(code)
