@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from automigrate.database.advisory_lock import AdvisoryLock
+    from automigrate.database.journal import Journal
     from automigrate.database.session import Look, Session, Tables
     from automigrate.plan import JournalEntry
     from automigrate.run import Run
     from automigrate.verdict import Status
 
-__all__ = ["Application", "close_settled_rows"]
+__all__ = ["Application", "claim", "close_settled_rows"]
 
 
 class Application:
@@ -52,7 +53,7 @@ class Application:
             SessionLostError: the session is gone.
         """
         entries = self._journal.entries()
-        self._claim(entries, "upgrade")
+        claim(self._run, self._journal, entries, "upgrade")
         resumed = self._recover(status, entries)
         with self._waking_the_waiters():
             self._apply(self._run.options.target, "upgrade", resumed)
@@ -71,8 +72,8 @@ class Application:
             SessionLostError: the session is gone.
         """
         entries = self._journal.entries()
-        self._claim(entries, "downgrade")
-        resumed = self._recover(status, entries)
+        claim(self._run, self._journal, entries, "downgrade")
+        resumed = self._recover(status, entries, "downgrade")
         with self._waking_the_waiters():
             self._apply(" ".join(descent.heads) or "base", "downgrade", resumed, descent)
             return self._verified_descent(descent)
@@ -195,7 +196,7 @@ class Application:
         return look
 
     def _recover(
-        self, status: Status, entries: Sequence[JournalEntry]
+        self, status: Status, entries: Sequence[JournalEntry], direction: str = "upgrade"
     ) -> dict[str, frozenset[str]]:
         """Say of each interrupted revision what needs not be done again, or refuse.
 
@@ -206,7 +207,7 @@ class Application:
         latest = {entry.revision: entry for entry in entries}
         for revision in status.interrupted:
             entry = latest[revision]
-            statements = repeatable(entry.progress) if entry.direction == "upgrade" else None
+            statements = repeatable(entry.progress) if entry.direction == direction else None
             if statements is None:
                 raise InterruptedRevisionError(revision=revision, left=_left(entry))
             resumed[revision] = frozenset(statements)
@@ -218,32 +219,32 @@ class Application:
             )
         return resumed
 
-    def _claim(self, entries: Sequence[JournalEntry], direction: str) -> None:
-        """Count a revision as ours whose commit was in doubt and had happened (H10)."""
-        run = self._run
-        if run.in_doubt is None:
-            return
-        for entry in entries:
-            if (
-                entry.revision == run.in_doubt
-                and entry.direction == direction
-                and entry.state == "applied"
-                and entry.instance == self._journal.instance
-            ):
-                run.applied.append(AppliedRevision(revision=entry.revision))
-                break
-        run.in_doubt = None
-
     @contextmanager
     def _waking_the_waiters(self) -> Iterator[None]:
-        """Notify at the end, however it ends: they look again, or take over."""
+        """Release the lock at the end, however it ends: they look again, or take over."""
         try:
             yield
         finally:
             if not self._session.broken:
                 _best_effort(lambda: _to_autocommit(self._session))
                 for lock in (self._lock, *self._entered):
-                    _best_effort(lock.notify)
+                    _best_effort(lock.release)
+
+
+def claim(
+    run: Run, journal: Journal, entries: Sequence[JournalEntry], direction: str = "upgrade"
+) -> None:
+    """Count a revision as ours whose commit was in doubt and had happened (H10)."""
+    for entry in entries if run.in_doubt is not None else ():
+        if (
+            entry.revision == run.in_doubt
+            and entry.direction == direction
+            and entry.state == "applied"
+            and entry.instance == journal.instance
+        ):
+            run.applied.append(AppliedRevision(revision=entry.revision))
+            break
+    run.in_doubt = None
 
 
 def close_settled_rows(run: Run, session: Session, look: Look) -> None:

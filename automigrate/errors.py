@@ -20,7 +20,10 @@
     ├── InterruptedRevisionError        7
     ├── UpgradeError                    8
     │   └── StepTimeoutError
-    └── StoppedError                    9
+    ├── StoppedError                    9
+    └── RecoveryError                   10
+        ├── RollbackRefusedError
+        └── BackupError
 
 Exit code 0 means that the schema is right; 1 is a bug in automigrate.
 
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AheadError",
     "AutomigrateError",
+    "BackupError",
     "BrokenHistoryError",
     "ConfigurationError",
     "DatabaseUnavailableError",
@@ -53,6 +57,8 @@ __all__ = [
     "PendingError",
     "PermissionDeniedError",
     "PoolerError",
+    "RecoveryError",
+    "RollbackRefusedError",
     "SchemaMismatchError",
     "ScriptError",
     "ScriptImportError",
@@ -374,7 +380,10 @@ class UpgradeError(AutomigrateError):
             if rolled_back
             else "A part of it is committed, and the journal says so."
         )
-        before = f"{len(self.applied)} applied before it stay applied." if self.applied else ""
+        before = ""
+        if self.applied:
+            stay = "applied" if direction == "upgrade" else "undone"
+            before = f"{len(self.applied)} {stay} before it stay {stay}."
         what = "revision" if direction == "upgrade" else "the downgrade of revision"
         done = " ".join(part for part in (state, before) if part)
         super().__init__(
@@ -431,6 +440,38 @@ class StoppedError(AutomigrateError):
             f"stopped as asked: {len(self.applied)} revisions applied, {len(self.pending)} "
             "pending. Nothing is half done; the next start continues."
         )
+
+
+class RecoveryError(AutomigrateError):
+    """The way back, or what belongs to it, is not to be had; the schema was not changed."""
+
+    exit_code = 10
+
+
+class RollbackRefusedError(RecoveryError):
+    """Revisions cannot be undone, or must not be without a further word.
+
+    Attributes:
+        faults: every reason, each a sentence that names the revision.
+    """
+
+    def __init__(self, faults: str | Sequence[str], *, remedy: str = "") -> None:
+        self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
+        self.remedy = remedy
+        listed = "; ".join(self.faults)
+        super().__init__(f"nothing was undone: {listed}. {remedy}".strip())
+
+
+class BackupError(RecoveryError):
+    """A backup could not be made, verified or restored.
+
+    Attributes:
+        reason: what went wrong, without secrets.
+    """
+
+    def __init__(self, *, reason: str, remedy: str = "") -> None:
+        self.reason = reason
+        super().__init__(f"{reason.rstrip('.')}. {remedy}".strip())
 
 
 def names(items: Iterable[str], *, limit: int = 5) -> str:

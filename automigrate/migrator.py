@@ -14,11 +14,20 @@ from automigrate.startup import bring_up, judge_once
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from automigrate.events import Event, Listener
     from automigrate.options import OptionsInput
-    from automigrate.verdict import Status, UpgradeReport
+    from automigrate.recovery.locks import LockState
+    from automigrate.recovery.repair import Repair, Resolution
+    from automigrate.verdict import (
+        BackupReport,
+        BaselineReport,
+        DowngradeReport,
+        RollbackPlan,
+        Status,
+        UpgradeReport,
+    )
 
 __all__ = ["Migrator", "upgrade", "upgrade_async"]
 
@@ -150,7 +159,7 @@ class Migrator:
         from automigrate.plan import decide
 
         options = replace(self.options, mode=Mode.CHECK)
-        status = judge_once(self._run(options))
+        status = judge_once(self._run(options, told=()))
         decision = decide(status, options)
         if isinstance(decision, AutomigrateError):
             raise decision
@@ -162,7 +171,195 @@ class Migrator:
         Raises:
             AutomigrateError: no connection, or unusable scripts.
         """
-        return judge_once(self._run(replace(self.options, mode=Mode.CHECK)))
+        return judge_once(self._run(replace(self.options, mode=Mode.CHECK), told=()))
+
+    def downgrade(
+        self,
+        target: str | None = None,
+        *,
+        allow_data_loss: bool = False,
+        confirm: Callable[[RollbackPlan], bool] | None = None,
+    ) -> DowngradeReport:
+        """Undo revisions, under the same lock and with the same care as an upgrade.
+
+        Each one in a transaction of its own. A plan that holds an irreversible revision is refused
+        as a whole, before anything is undone. Revisions of a newer release, for which this code
+        has no scripts, are undone by the SQL that the newer release kept in the journal.
+
+        Args:
+            target: the revision to stop at, or `-2`, or `base`, as for `alembic downgrade`; `None`:
+                the heads of this code, which is the rollback of a newer release.
+            allow_data_loss: whether data may be destroyed, see `RollbackPlan.losses`.
+            confirm: called with the plan before the lock is taken; a false result refuses it.
+
+        Raises:
+            RollbackRefusedError: it cannot be done, would destroy data, or was not confirmed.
+            AutomigrateError: as `upgrade`.
+        """
+        from automigrate.recovery.rollback import Request, roll_back
+
+        request = Request(target=target, allow_data_loss=allow_data_loss, confirm=confirm)
+        return roll_back(self._run(self.options), request)
+
+    def downgrade_plan(self, target: str | None = None) -> RollbackPlan:
+        """Say what `downgrade` would do and destroy; takes no lock and changes nothing.
+
+        Raises:
+            AutomigrateError: no connection, or unusable scripts or target.
+        """
+        from automigrate.recovery.rollback import plan_for
+
+        return plan_for(self._run(self.options), target)
+
+    def stamp(self, *revisions: str, force: bool = False) -> tuple[str, ...]:
+        """Record revisions as the heads of the database, without running anything.
+
+        Under the lock, in one transaction. Together they are all the heads there will be; `base`
+        records that nothing is applied.
+
+        Args:
+            *revisions: targets as for an upgrade.
+            force: also where the database is at revisions that no script defines.
+
+        Returns:
+            The heads, sorted.
+
+        Raises:
+            AutomigrateError: as `upgrade`.
+        """
+        from automigrate.recovery.adoption import stamp
+
+        return stamp(self._run(self.options), revisions, force=force)
+
+    def baseline(
+        self, revision: str, scratch: object, *, accept_differences: bool = False
+    ) -> BaselineReport:
+        """Adopt an unmanaged database: compare it with a revision, and stamp it when equal.
+
+        Args:
+            revision: the target that the database is believed to be at.
+            scratch: an empty database, as a URL, on a server of the same major version, with the
+                extensions that the revisions need. The revisions are applied there.
+            accept_differences: whether to stamp even so.
+
+        Raises:
+            ConfigurationError: the database has a version table already, or pg_dump is missing.
+            AutomigrateError: as `upgrade`.
+        """
+        from automigrate.recovery.adoption import baseline
+
+        return baseline(
+            self._run(self.options),
+            revision,
+            source_of(scratch),
+            bring_up,
+            accept_differences=accept_differences,
+        )
+
+    def backup(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        jobs: int = 1,
+        keep: int | None = None,
+        tables: Sequence[str] = (),
+        hook: str | None = None,
+        programs: str | None = None,
+    ) -> BackupReport:
+        """Back the database up with pg_dump, verified by pg_restore; takes no lock.
+
+        Args:
+            directory: where it goes; made when missing.
+            jobs: parallel dumps; more than one writes a directory instead of a file.
+            keep: how many backups of this database stay there; `None`: all.
+            tables: limit it to these; empty: everything.
+            hook: a command whose success is required, before anything else.
+            programs: directory of PostgreSQL's programs, where they are not found.
+
+        Raises:
+            BackupError: it could not be made; nothing is left that looks like one.
+            AutomigrateError: no connection, or no pg_dump of the server's version.
+        """
+        from automigrate.recovery.backup import BackupOptions, back_up
+
+        options = BackupOptions(
+            directory=str(directory),
+            jobs=jobs,
+            keep=keep,
+            tables=tuple(tables),
+            hook=hook,
+            programs=programs,
+        )
+        return back_up(self._run(self.options), options)
+
+    def restore(
+        self, path: str | os.PathLike[str], *, programs: str | None = None
+    ) -> tuple[str, ...]:
+        """Replace all that is in the database by what a backup holds, in one transaction.
+
+        Takes the lock of the upgrades. Returns the heads afterwards.
+
+        Raises:
+            BackupError: it failed, and nothing has changed.
+            AutomigrateError: no connection, or no lock.
+        """
+        from automigrate.recovery.restore import restore
+
+        return restore(self._run(self.options), str(path), programs=programs)
+
+    def locks(self) -> LockState:
+        """Say who holds the migration lock and what it waits for; changes nothing.
+
+        Raises:
+            AutomigrateError: no connection, or unusable scripts.
+        """
+        from automigrate.recovery.locks import lock_state
+
+        return lock_state(self._run(self.options))
+
+    def unlock(self, pid: int) -> bool:
+        """End the session that holds the migration lock.
+
+        Args:
+            pid: the holder's backend pid, as `locks` named it; another session is never ended.
+
+        Returns:
+            Whether it still held the lock.
+
+        Raises:
+            PermissionDeniedError: the role may not end it.
+            AutomigrateError: no connection, or unusable scripts.
+        """
+        from automigrate.recovery.locks import unlock
+
+        return unlock(self._run(self.options), pid)
+
+    def repair(
+        self,
+        revision: str,
+        *,
+        resolution: Resolution | None = None,
+        drop_invalid_indexes: bool = False,
+    ) -> Repair:
+        """Settle a revision that was interrupted between its commits, under the lock.
+
+        Args:
+            revision: its identifier, in full.
+            resolution: whether its work is complete (`applied`) or undone (`not applied`).
+            drop_invalid_indexes: whether to drop the invalid indexes that it has left.
+
+        Raises:
+            RecoveryError: it was not interrupted; nothing was changed.
+            AutomigrateError: as `upgrade`.
+        """
+        from automigrate.recovery.repair import repair
+
+        return repair(
+            self._run(self.options),
+            revision,
+            resolution=resolution,
+            drop_invalid_indexes=drop_invalid_indexes,
+        )
 
     def stop(self) -> None:
         """Ask a running `upgrade` or `wait` to stop at the next revision boundary."""
@@ -172,13 +369,14 @@ class Migrator:
         """Ask a running `upgrade` to stop now; the revision at work is rolled back."""
         self._control.abort()
 
-    def _run(self, options: Options) -> Run:
+    def _run(self, options: Options, *, told: Sequence[Listener] | None = None) -> Run:
+        """Make a run; a mere judgement tells nobody, so that it is not taken for a startup."""
         return Run(
             source=self.source,
             scripts=self.scripts,
             options=options,
             control=self._control,
-            listeners=list(self._listeners),
+            listeners=list(self._listeners if told is None else told),
         )
 
 

@@ -19,9 +19,10 @@ from automigrate.errors import (
     UnmanagedError,
 )
 from automigrate.events import Event, Listener, Phase, PhaseEntered, SchemaJudged
-from automigrate.options import Mode
+from automigrate.options import Mode, ModifiedPolicy
 from automigrate.scripts.location import locate
 from automigrate.scripts.reader import read, wanted_heads
+from automigrate.verdict import Verdict
 from automigrate.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from automigrate.options import Options
     from automigrate.scripts.graph import ScriptGraph
     from automigrate.scripts.location import ScriptLocation
-    from automigrate.verdict import AppliedRevision, Status, Verdict
+    from automigrate.verdict import AppliedRevision, Status
 
 __all__ = ["NotWritableError", "Run"]
 
@@ -148,6 +149,17 @@ class Run:
     def knows_all(self, look: Look) -> bool:
         """Whether scripts define all heads of the database."""
         return all(head in self.graph for head in look.heads)
+
+    @property
+    def compares_scripts(self) -> bool:
+        """Whether the scripts of applied revisions must be what they were."""
+        options = self.options
+        return options.mode is Mode.CHECK or options.on_modified is ModifiedPolicy.REFUSE
+
+    def note_behind(self, look: Look) -> None:
+        """Remember the first verdict where another process migrates and nobody here judges."""
+        if self.first is None and self.graph.upgrade_order(look.heads, self.wanted):
+            self.first = Verdict.BEHIND
 
     def judge(self, session: Session, look: Look, *, thorough: bool = False) -> Status:
         """Compare the database with the scripts; takes no lock.

@@ -37,14 +37,17 @@ def bring_up(run: Run) -> UpgradeReport:
         AutomigrateError: see the tree in `automigrate.errors`.
     """
     if run.options.mode is Mode.OFF:
-        return _report(run, Outcome.SKIPPED, ())
+        return _finished(run, _report(run, Outcome.SKIPPED, ()))
     try:
         heads = _glance(run) or run.until_settled(partial(_settle, run)).heads
     except BaseException as error:
         run.emit(PhaseEntered(phase=Phase.FAILED))
         run.emit(RunFailed(error=error))
         raise
-    report = _report(run, _outcome(run), heads)
+    return _finished(run, _report(run, _outcome(run), heads))
+
+
+def _finished(run: Run, report: UpgradeReport) -> UpgradeReport:
     run.emit(PhaseEntered(phase=Phase.READY))
     run.emit(RunFinished(report=report))
     return report
@@ -74,19 +77,20 @@ def _glance(run: Run) -> tuple[str, ...] | None:
     """
     with run.connector.glance() as shows:
         run.read_scripts()
-        known = run.tables_known and shows(run.tables, run.wanted)
+        known = run.tables_known and not run.compares_scripts and shows(run.tables, run.wanted)
         return run.wanted if known else None
 
 
 def _settle(run: Run, session: Session, look: Look) -> Look:
     """Do what the mode allows to make the schema right; returns the last look."""
-    if run.is_right(look):
+    if run.is_right(look) and not run.compares_scripts:
+        _claim_in_doubt(run, session, look)
         return look
     behind_pooler = look.backend_pid != session.pid
     if not behind_pooler:
         session.protect()
     if _worth_judging(run, look):
-        status = run.judge(session, look, thorough=run.options.mode is Mode.CHECK)
+        status = run.judge(session, look, thorough=run.compares_scripts)
         if not run.must_act(status):
             return _tidied(run, session, look)
     if run.options.mode is Mode.WAIT:
@@ -105,7 +109,9 @@ def _worth_judging(run: Run, look: Look) -> bool:
 
     A database that is ahead must never make an old pod queue on the lock of a newer release.
     """
-    if run.options.mode is not Mode.UPGRADE or look.open_revisions or not look.version_table:
+    if run.options.mode is not Mode.UPGRADE or run.compares_scripts:
+        return True
+    if look.open_revisions or not look.version_table:
         return True
     return not run.knows_all(look)
 
@@ -125,6 +131,7 @@ def _upgrade(run: Run, session: Session, look: Look) -> Look:
             raise LockTimeoutError(
                 holder=run.waiting.look_at_holder(lock), waited_seconds=run.waiting.seconds
             )
+        run.note_behind(look)
         run.waiting.once(lock)
 
 
@@ -174,6 +181,15 @@ def _tidied(run: Run, session: Session, look: Look) -> Look:
 
         close_settled_rows(run, session, look)
     return look
+
+
+def _claim_in_doubt(run: Run, session: Session, look: Look) -> None:
+    """Find out whether it was this run that brought the schema to where it is (H10)."""
+    if run.in_doubt is not None:
+        from automigrate.application import claim
+
+        journal = run.journal(session, run.schema(look))
+        claim(run, journal, journal.entries())
 
 
 def _outcome(run: Run) -> Outcome:

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 
 __all__ = [
     "AppliedRevision",
+    "BackupReport",
+    "BaselineReport",
     "Blocker",
+    "DowngradeReport",
     "Holder",
+    "Loss",
     "Outcome",
+    "RollbackPlan",
+    "RollbackStep",
     "Status",
     "UpgradeReport",
     "Verdict",
@@ -164,3 +170,122 @@ class UpgradeReport:
     """Time of the whole call."""
     attempts: int = 1
     """Connections it took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Data that a downgrade destroys."""
+
+    revision: str
+    """Whose downgrade it is."""
+    what: str
+    """`drops table`, `drops column`, …; `may destroy data` for SQL that is not understood."""
+    table: str = ""
+    """As SQL writes it."""
+    column: str = ""
+    count: int | None = None
+    """Rows, or values that are not null in a column; `None`: not known."""
+    exact: bool = True
+    """Whether they were counted; otherwise the server's estimate, of a large table."""
+    statement: str = ""
+
+    def __str__(self) -> str:
+        name = f"{self.table}.{self.column}" if self.column else self.table
+        unit = "value" if self.column else "row"
+        if self.count is None:
+            size = "how much is not known"
+        else:
+            about = "" if self.exact else "about "
+            size = f"{about}{self.count} {unit if self.count == 1 else f'{unit}s'}"
+        said = f" ({' '.join(self.statement.split())[:120]})" if self.count is None else ""
+        return f"{self.revision} {self.what} {name}".rstrip() + f": {size}{said}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackStep:
+    """One revision that is to be undone."""
+
+    revision: str
+    message: str = ""
+    """First line of the script's docstring; empty for a revision of a newer release."""
+    sql: str | None = None
+    """What undoes it, as far as it is known beforehand."""
+    obstacle: str = ""
+    """Why `sql` is not known, or why the revision cannot be undone."""
+    irreversible: bool = False
+    """Whether it cannot be undone."""
+    recorded: bool = False
+    """Whether `sql` was kept in the journal by the release that applied the revision."""
+    losses: tuple[Loss, ...] = ()
+    """Data that it destroys; losses of nothing are left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackPlan:
+    """What a rollback would do, in order."""
+
+    current: tuple[str, ...]
+    """Heads in the version table, sorted."""
+    target: tuple[str, ...]
+    """Heads afterwards, sorted."""
+    steps: tuple[RollbackStep, ...] = ()
+    """Newest revision first."""
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """All data that is destroyed, or may be."""
+        return tuple(loss for step in self.steps for loss in step.losses)
+
+    @property
+    def irreversible(self) -> tuple[RollbackStep, ...]:
+        """Steps that make the rollback impossible."""
+        return tuple(step for step in self.steps if step.irreversible)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DowngradeReport:
+    """What a rollback did."""
+
+    heads: tuple[str, ...]
+    """Heads in the database at the end, sorted."""
+    reverted: tuple[AppliedRevision, ...] = ()
+    """In the order undone."""
+    losses: tuple[Loss, ...] = ()
+    """Data that was destroyed, as announced."""
+    backup: str | None = None
+    """Where the backup is that was made before."""
+    seconds: float = 0.0
+    """Time of the whole call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineReport:
+    """How an unmanaged database compares with a revision."""
+
+    revision: str
+    """As asked for."""
+    heads: tuple[str, ...]
+    """What the version table holds, or would hold, sorted."""
+    differences: tuple[str, ...] = ()
+    """Lines of a unified diff, from what the revision makes to what the database has."""
+    stamped: bool = False
+    """Whether the revision was recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupReport:
+    """A backup that was made and verified."""
+
+    path: str
+    """Where it is; empty where only a hook made one."""
+    heads: tuple[str, ...] = ()
+    """Heads that it holds, sorted."""
+    size: int = 0
+    """Bytes."""
+    restore_point: str | None = None
+    """Name of the restore point in the write-ahead log; `None`: not permitted, or none was made."""
+    lsn: str | None = None
+    """Where in the write-ahead log it is."""
+    tables: tuple[str, ...] = ()
+    """The tables that it is limited to; empty: everything."""
+    seconds: float = 0.0

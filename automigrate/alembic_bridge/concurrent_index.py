@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from automigrate.events import Listener
 
-__all__ = ["NOTHING", "drop_if_invalid", "index_name", "invalid", "repeatable", "valid"]
+__all__ = ["NOTHING", "complete", "drop_if_invalid", "index_name", "invalid", "repeatable"]
 
 NOTHING = "do $$ begin end $$"
 """A statement without effect, in the place of one that was completed before an interruption."""
@@ -30,6 +30,12 @@ _NAME = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _CREATE = re.compile(
     rf"\s*create\s+(?:unique\s+)?index\s+concurrently\s+(?:if\s+not\s+exists\s+)?"
     rf"(?P<index>{_NAME})\s+on\s+(?:only\s+)?(?:(?P<schema>{_NAME})\s*\.\s*)?(?P<table>{_NAME})",
+    re.IGNORECASE,
+)
+
+_DROP = re.compile(
+    rf"\s*drop\s+index\s+concurrently\s+(?:if\s+exists\s+)?"
+    rf"(?P<index>{_NAME}(?:\s*\.\s*{_NAME})?)\s*(?:restrict\s*)?;?\s*$",
     re.IGNORECASE,
 )
 
@@ -61,10 +67,14 @@ def invalid(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
     return tuple(row[0] for row in connection.execute(INVALID).fetchall())
 
 
-def valid(connection: psycopg.Connection[Any], statement: str) -> bool | None:
-    """Return whether the index that a statement makes is there and valid; `None`: not there."""
+def complete(connection: psycopg.Connection[Any], statement: str) -> bool:
+    """Whether a statement has had its effect: its index is there and valid, or it is gone."""
+    dropped = _DROP.match(statement)
+    if dropped is not None:
+        row = connection.execute("select to_regclass(%s) is null", (dropped["index"],)).fetchone()
+        return bool(row and row[0])
     found = _state(connection, statement)
-    return None if found is None else found[2]
+    return found is not None and found[2]
 
 
 def drop_if_invalid(
@@ -88,13 +98,13 @@ def drop_if_invalid(
 def repeatable(progress: Mapping[str, Any] | None) -> Sequence[str] | None:
     """Return the statements of an interrupted revision if it can safely be run again.
 
-    It can when nothing but CREATE INDEX CONCURRENTLY of named indexes had begun, and nothing was
-    done before: then each is either complete (valid) or can be dropped and built again.
+    It can when nothing but CREATE or DROP INDEX CONCURRENTLY of named indexes had begun, and
+    nothing was done before: then each is either complete, or can be done again.
     """
     if not progress or progress.get("before") != 0:
         return None
     statements: Sequence[str] = progress.get("statements") or ()
-    if any(index_name(statement) is None for statement in statements):
+    if not all(index_name(text) or _DROP.match(text) for text in statements):
         return None
     return statements
 

@@ -8,16 +8,19 @@ second session of its own, as it is under plain Alembic, and only while the firs
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from sqlalchemy import create_engine, event, pool
+from sqlalchemy.exc import MissingGreenlet
+from sqlalchemy.util import await_only
 
 from automigrate.database.session import SessionLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import psycopg
     from sqlalchemy.engine import Connection, Engine
 
     from automigrate.deadline import Deadline
@@ -80,16 +83,31 @@ def let_go(connection: Connection) -> None:
     connection.close()
 
 
-def lend_to_async(connection: Connection) -> object:
+class _Cursor(psycopg.Cursor[Any]):
+    async def _async_soft_close(self) -> None:
+        """Do nothing: the rows are all here."""
+
+
+def lend_to_async(connection: Connection, raw: psycopg.Connection[Any]) -> object:
     """Let `op.run_async` work on the connection; returns what must be kept alive meanwhile.
 
-    SQLAlchemy's asyncio layer drives synchronous connections from greenlets; only its constructors
-    ask whether the dialect is asynchronous.
+    SQLAlchemy's asyncio layer drives synchronous connections from greenlets. Its constructors ask
+    whether the dialect is asynchronous, and its methods insist on something having been awaited.
     """
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+    @event.listens_for(connection, "before_cursor_execute")
+    def _await_something(*_: object) -> None:
+        with suppress(MissingGreenlet):
+            await_only(_nothing())
+
+    raw.cursor_factory = _Cursor
     connection.dialect.is_async = True
     return AsyncConnection(AsyncEngine(connection.engine), connection)
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _second(

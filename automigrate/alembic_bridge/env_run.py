@@ -31,7 +31,7 @@ from automigrate.errors import (
     ScriptError,
     ScriptImportError,
 )
-from automigrate.sqlstate import Fault, classify_connecting, driver_error
+from automigrate.sqlstate import Fault, classify, classify_connecting, driver_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -142,6 +142,8 @@ class EnvRun:
         self._target = target
         self._text_of = text_of
         self._configured = False
+        self.applied = False
+        """Whether `run_migrations` has come to its end."""
         self.failure: BaseException | None = None
         """What must not be swallowed by env.py, which may go on after an error."""
         self.config = config_for(location, sqlalchemy_url, _arguments(target, x_arguments))
@@ -202,7 +204,9 @@ class EnvRun:
         except BaseException as error:
             if self.failure is not None:
                 raise self.failure from None
-            raise self._translated(error) from error
+            # The server may have ended the connection that env.py kept open and idle meanwhile.
+            if not (self.applied and _fault_elsewhere(error) is Fault.LOST):
+                raise self._translated(error) from error
         if self.failure is not None:
             raise self.failure
 
@@ -291,6 +295,14 @@ def _trying(locks: Callable[[Callable[[], bool]], None], ours: Connection | None
 def _is_race(error: BaseException) -> bool:
     """Whether several processes have created the same schema or extension at once (H8)."""
     return isinstance(error, DBAPIError) and _RACE.search(str(error.orig)) is not None
+
+
+def _fault_elsewhere(error: BaseException) -> Fault:
+    """Decide about an error of a connection that is not ours, and of whose state nothing is known.
+
+    Without a SQLSTATE an error of the driver is one of the connection.
+    """
+    return classify(error, broken=driver_error(error) is not None)
 
 
 def _is_about_connecting(error: BaseException) -> bool:

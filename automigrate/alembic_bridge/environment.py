@@ -144,7 +144,7 @@ class _Run:
         if connection is not None and connection is not ours:
             elsewhere = self._mirror.take_over(connection)
             if connection.dialect.is_async and self._lent is None:
-                self._lent = lend_to_async(ours)
+                self._lent = lend_to_async(ours, self._work.session.connection)
         kwargs["transaction_per_migration"] = True
         original(connection=ours, **kwargs)
         if elsewhere is None:
@@ -167,6 +167,7 @@ class _Run:
                 work = work_for(context)
                 if work is not None:
                     self._apply_steps(work, context, arguments)
+                self._env_run.applied = True
             except BaseException as error:
                 self._env_run.failure = self._env_run.failure or error
                 raise

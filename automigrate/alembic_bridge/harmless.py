@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-import datetime
+import datetime as dt
 import decimal
 import enum
 import types
@@ -47,10 +47,20 @@ _BUILTINS = frozenset(
 )
 _OFFLINE = {"as_sql", "is_offline_mode"}
 """Who asks takes another way offline, and that is not the one to record."""
-_VALUES = (
-    str | bytes | int | float | bool | None | tuple | list | dict | set | frozenset
-    | datetime.date | datetime.time | datetime.timedelta | decimal.Decimal | uuid.UUID | enum.Enum
-)  # fmt: skip
+_VALUES: tuple[type, ...] = (
+    str,
+    bytes,
+    int,
+    float,
+    bool,
+    type(None),
+    tuple,
+    list,
+    dict,
+    set,
+    frozenset,
+)
+_VALUES += (dt.date, dt.time, dt.timedelta, decimal.Decimal, uuid.UUID, enum.Enum)
 
 
 class _ObstacleError(Exception):
@@ -132,7 +142,7 @@ def _check(
 
 
 def _local_names(function: ast.FunctionDef) -> set[str]:
-    local = set()
+    local: set[str] = set()
     for node in ast.walk(function):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             local.add(node.id)
@@ -140,10 +150,10 @@ def _local_names(function: ast.FunctionDef) -> set[str]:
             local.add(node.arg)
         elif isinstance(node, ast.alias):
             local.add(node.asname or node.name.partition(".")[0])
-        elif (isinstance(node, ast.FunctionDef | ast.ClassDef) and node is not function) or (
-            isinstance(node, ast.ExceptHandler) and node.name
-        ):
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef) and node is not function:
             local.add(node.name)
+        elif isinstance(node, ast.ExceptHandler):
+            local.add(node.name or "")
     return local
 
 
@@ -195,7 +205,7 @@ def _check_object(root: str, attributes: list[str], module: types.ModuleType) ->
 
 
 def _builds_sql(found: Any) -> bool:
-    if isinstance(found, _VALUES | TypeEngine | ClauseElement):
+    if isinstance(found, (*_VALUES, TypeEngine, ClauseElement)):
         return True
     if isinstance(found, type) and issubclass(found, TypeEngine | ClauseElement | enum.Enum):
         return True

@@ -163,8 +163,8 @@ class _NoRows:
         raise _NeedsDatabaseError(msg)
 
     __bool__ = __iter__ = __len__ = __getitem__ = _refuse
-    __eq__ = __ne__ = __lt__ = __gt__ = _refuse  # type: ignore[assignment]
-    __hash__ = _refuse  # type: ignore[assignment]
+    __eq__ = __ne__ = __lt__ = __gt__ = _refuse
+    __hash__ = _refuse
 
     def __getattr__(self, name: str) -> NoReturn:
         self._refuse()

@@ -116,7 +116,7 @@ class Step:
                 to say (H10).
             StoppedError: the run was aborted and the revision rolled back.
         """
-        self._work.control.raise_if_stopping(self._pending)
+        self._raise_if_stopping()
         if self._work.renders:
             self._way_back = way_back_of(self._step.revision, self._context.opts)
         retrying = Retrying(
@@ -139,7 +139,7 @@ class Step:
     # One attempt
 
     def _run(self) -> None:
-        self._work.control.raise_if_stopping(self._pending)
+        self._raise_if_stopping()
         self._attempt += 1
         self._work.emit(
             RevisionStarted(
@@ -332,7 +332,7 @@ class Step:
         """Note a statement that commits by itself; returns what to run in its place."""
         self._statements.append(statement)
         self._tell_progress()
-        if statement in self._work.resumed.get(self.revision, ()) and concurrent_index.valid(
+        if statement in self._work.resumed.get(self.revision, ()) and concurrent_index.complete(
             self._raw, statement
         ):
             return concurrent_index.NOTHING
@@ -402,6 +402,14 @@ class Step:
             )
         )
 
+    def _raise_if_stopping(self) -> None:
+        if self._work.control.stopping:
+            raise self._stopped()
+
+    def _stopped(self) -> StoppedError:
+        applied = [item.revision for item in self._work.applied]
+        return StoppedError(applied=applied, pending=self._pending)
+
     def _translated(self, error: BaseException) -> BaseException:
         work, fault = self._work, self._fault(error)
         if isinstance(error, KeyboardInterrupt):
@@ -418,9 +426,7 @@ class Step:
                 Fault.CANCELLED,
             }
         ):
-            return StoppedError(
-                applied=[item.revision for item in work.applied], pending=self._pending
-            )
+            return self._stopped()
         outcome: dict[str, Any] = {
             "applied": [item.revision for item in work.applied],
             "failed": self.revision,

@@ -29,6 +29,8 @@ class Kind(enum.Enum):
     """The same, or `none` for no limit."""
     CHOICE = "CHOICE"
     """One of the listed words."""
+    PORT = "PORT"
+    """A TCP port; 0 takes a free one."""
     REPEATED = "KEY=VALUE"
     """May be given several times."""
 
@@ -141,6 +143,17 @@ SETTINGS: tuple[Setting, ...] = (
         Kind.SECONDS,
         "After SIGTERM or Ctrl-C: how long the running revision may go on before it is rolled "
         "back; a second signal ends it at once.  [default: 20s]",
+    ),
+    _setting(
+        "health_port",
+        Kind.PORT,
+        "Answer /livez, /readyz and /startupz on this port while the command runs.",
+    ),
+    _setting("health_host", Kind.TEXT, "The address that port is bound to.  [default: 0.0.0.0]"),
+    _setting(
+        "termination_log",
+        Kind.PATH,
+        "File for one line about the end of the run.  [default in a pod: /dev/termination-log]",
     ),
     _setting(
         "log_format",

@@ -15,7 +15,7 @@ from automigrate.cli.group import configured
 from automigrate.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from sqlalchemy import MetaData
@@ -35,6 +35,8 @@ __all__ = [
     "project_of",
     "rehearsal_on",
     "scratch_of",
+    "tell_files",
+    "warn",
     "writes_lock",
 ]
 
@@ -128,8 +130,8 @@ def rehearsal_on(scratch: Scratch, settings: Settings, project: Project, **more:
     """Make a rehearsal on a new scratch database."""
     from automigrate.workflow.rehearsal import Rehearsal
 
-    given = {
-        name: settings.options[name]  # type: ignore[literal-required]
+    given: dict[str, Any] = {
+        name: settings.options[name]
         for name in ("version_table", "version_table_schema", "x_arguments")
         if settings.options.get(name)
     }
@@ -142,6 +144,12 @@ def writes_lock(project: Project) -> Iterator[str]:
 
     if project.update_lock():
         yield project.relative(str(project.location.directory / NAME))
+
+
+def warn(texts: Iterable[str]) -> None:
+    """Print warnings on stderr."""
+    for text in texts:
+        click.echo(f"automigrate: warning: {text}", err=True)
 
 
 def tell_files(files: Sequence[str]) -> None:

@@ -43,8 +43,16 @@ def reported(
     settings: Settings, call: Callable[[Migrator], UpgradeReport], *, as_json: bool = False
 ) -> int:
     """Make the call and print its report; both ways to run `upgrade` end here."""
-    with migrating(settings) as migrator:
-        report = call(migrator)
+    from automigrate.health.termination import default_termination_log, write_termination_log
+
+    path = settings.termination_log or default_termination_log()
+    try:
+        with migrating(settings) as migrator, _health(settings, migrator):
+            report = call(migrator)
+    except BaseException as error:
+        write_termination_log(path, error)
+        raise
+    write_termination_log(path, report)
     if as_json:
         output.json_line(reports.as_json(report))
     else:
@@ -62,6 +70,15 @@ def migrating(settings: Settings) -> Iterator[Migrator]:
         migrator = Migrator(url, settings.scripts, **settings.options)
         with stopped_by_signals(migrator, settings.grace):
             yield migrator
+
+
+def _health(settings: Settings, migrator: Migrator) -> contextlib.AbstractContextManager[object]:
+    """Answer probes while the command runs, where a port is named."""
+    if settings.health_port is None:
+        return contextlib.nullcontext()
+    from automigrate.health.server import HealthServer
+
+    return HealthServer(migrator, port=settings.health_port, host=settings.health_host)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -29,6 +30,8 @@ Flags = dict[str, "str | tuple[str, ...]"]
 
 EMBEDDED = "embedded:"
 DEFAULT_GRACE = 20.0
+DEFAULT_HOST = "0.0.0.0"  # noqa: S104 -- Kubernetes' probes come to the pod's address
+LAST_PORT = 65535
 NO_DATABASE = (
     "no database is named: give --database-url, or set AUTOMIGRATE_DATABASE_URL or DATABASE_URL "
     "(`embedded:PATH` asks for the server from the wheel)."
@@ -49,6 +52,9 @@ class Settings:
     """Options that were given, as `Migrator` takes them."""
     grace: float = DEFAULT_GRACE
     """Seconds from the first signal until the running revision is aborted."""
+    health_port: int | None = None
+    health_host: str = DEFAULT_HOST
+    termination_log: str | None = None
     log_format: str | None = None
     log_level: str = "info"
     models: str | None = None
@@ -118,6 +124,9 @@ def resolve(
         scripts=values.get("script_location"),
         options=cast("OptionsInput", options),
         grace=values.get("grace", DEFAULT_GRACE),
+        health_port=values.get("health_port"),
+        health_host=values.get("health_host", DEFAULT_HOST),
+        termination_log=values.get("termination_log"),
         log_format=values.get("log_format"),
         log_level=values.get("log_level", "info"),
         models=values.get("models"),
@@ -205,6 +214,8 @@ def _read(given: Given, faults: list[str]) -> Any:
         return _repeated(given, faults)
     if kind in {Kind.SECONDS, Kind.SECONDS_OR_NONE}:
         return _duration(given, faults)
+    if kind is Kind.PORT:
+        return _port(given, faults)
     if not isinstance(value, str) or not value.strip():
         faults.append(f"{given.source} must be a text that is not empty.")
         return None
@@ -253,6 +264,14 @@ def _duration(given: Given, faults: list[str]) -> float | None:
     except ValueError:
         pass
     faults.append(f"{given.source}: {value!r} is no duration; write 90, 90s, 10m or 1h30m.")
+    return None
+
+
+def _port(given: Given, faults: list[str]) -> int | None:
+    with suppress(TypeError, ValueError):
+        if not isinstance(given.value, bool | float) and 0 <= int(given.value) <= LAST_PORT:
+            return int(given.value)
+    faults.append(f"{given.source}: {given.value!r} is no port; write a number up to {LAST_PORT}.")
     return None
 
 

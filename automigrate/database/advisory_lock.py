@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["AdvisoryLock", "TakenElsewhereError", "TransactionLock", "lock_key"]
 
 # A bigint key shows in pg_locks as its halves, with objsubid 1 (manual, 54.12).
-_GRANTED = """\
+GRANTED = """\
 from pg_locks l left join pg_stat_activity a using (pid)
 where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
   and l.database = (select oid from pg_database where datname = current_database())
@@ -46,6 +46,8 @@ TRY_IN_TRANSACTION = "select pg_try_advisory_xact_lock(%(key)s)::int"
 # A statement of its own, after the lock: its snapshot then shows what the last holder committed.
 HEADS = "select pg_backend_pid(), array(select version_num::text from {})"
 
+RELEASE = "select pg_advisory_unlock(%(key)s), pg_notify(%(channel)s, '')"
+
 HOLDER = f"""\
 select l.pid, coalesce(a.application_name, ''),
   coalesce(to_char(a.backend_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), ''),
@@ -55,7 +57,7 @@ select l.pid, coalesce(a.application_name, ''),
   current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
     - coalesce(current_setting('reserved_connections', true), '0')::int
     - (select count(*) from pg_stat_activity where usesysid is not null)
-{_GRANTED} and l.pid <> pg_backend_pid()"""  # noqa: S608 - constants only
+{GRANTED} and l.pid <> pg_backend_pid()"""  # noqa: S608 - constants only
 
 
 def lock_key(schema: str, version_table: str) -> int:
@@ -93,9 +95,12 @@ class AdvisoryLock:
         """Take the subscription back, before revisions run on this session."""
         self._execute(f"unlisten {self.channel}")
 
-    def notify(self) -> None:
-        """Wake the waiters."""
-        self._execute("select pg_notify(%s, '')", (self.channel,))
+    def release(self) -> None:
+        """Give the lock back and wake the waiters.
+
+        In this order: one that wakes while the lock is still held goes back to sleep.
+        """
+        self._execute(RELEASE, {"key": self.key, "channel": self.channel})
 
     def claim(self) -> Sequence[str]:
         """Return what to send at the start of a revision's transaction, for `confirm` to read.
@@ -193,8 +198,8 @@ class TransactionLock(AdvisoryLock):
     def unlisten(self) -> None:
         """Do nothing."""
 
-    def notify(self) -> None:
-        """Do nothing: nobody can listen."""
+    def release(self) -> None:
+        """Do nothing: it went with its transaction, and nobody can listen."""
 
     def claim(self) -> Sequence[str]:
         """Take the lock, protect the transaction and read the version, if the lock is free."""

@@ -98,6 +98,11 @@ RESOLVE = """\
 update {journal} set state = %s, finished_at = clock_timestamp(), error = %s
 where revision = %s and state in ('running', 'failed')"""
 
+ACCEPT = """\
+update {journal} set checksum = %s, downgrade_sql = null, downgrade_signature = null,
+  downgrade_obstacle = 'its script was changed after it was applied'
+where revision = %s and state = 'applied' and direction <> 'downgrade'"""
+
 RECORD = """\
 insert into {journal} (revision, down_revisions, direction, state, checksum, compatible,
   instance_host, instance_pid, application_version, automigrate_version, finished_at)
@@ -255,6 +260,17 @@ class Journal:
     def resolve(self, revision: str, state: str, note: str | None = None) -> None:
         """Bring the open rows of a revision to an end."""
         self._execute(RESOLVE, (state, note, revision))
+
+    def revert(self, revision: str) -> None:
+        """Have all rows of a revision say that it is not applied."""
+        self._execute(REVERT, (revision, 2**62))
+
+    def accept(self, revision: str, checksum: str | None) -> int:
+        """Take a changed script for the one that was applied; returns the rows changed.
+
+        What undoes it was rendered from the old script, and goes.
+        """
+        return self._execute(ACCEPT, (checksum, revision)).rowcount
 
     def record(
         self,

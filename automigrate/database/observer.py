@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from automigrate.events import Listener
     from automigrate.options import Options
 
-__all__ = ["Observer"]
+__all__ = ["Observer", "blockers_of"]
 
 FIRST_LOOK = 0.2
 INTERVAL = 0.5
@@ -49,6 +49,23 @@ CANCEL = """\
 select pg_cancel_backend(pid) from pg_stat_activity
 where pid = %(pid)s and application_name like 'automigrate%%'"""
 TERMINATE = "select pg_terminate_backend(%(pid)s)"
+
+
+def blockers_of(connection: psycopg.Connection[Any], pid: int) -> tuple[Blocker, ...]:
+    """Name the sessions that a backend waits for; any role may ask, and sees more of its own."""
+    return tuple(map(_blocker, connection.execute(BLOCKERS, {"pid": pid}).fetchall()))
+
+
+def _blocker(row: tuple[Any, ...]) -> Blocker:
+    pid, application_name, user, state, age, query, *_ = row
+    return Blocker(
+        pid=pid,
+        application_name=application_name,
+        user=user,
+        state=state,
+        age_seconds=age,
+        query=query,
+    )
 
 
 class Observer:
@@ -156,17 +173,7 @@ class Observer:
         rows = self._connection.execute(BLOCKERS, {"pid": self.pid}).fetchall()
         if revision != self._revision:
             return ()
-        blockers = tuple(
-            Blocker(
-                pid=row[0],
-                application_name=row[1],
-                user=row[2],
-                state=row[3],
-                age_seconds=row[4],
-                query=row[5],
-            )
-            for row in rows
-        )
+        blockers = tuple(map(_blocker, rows))
         if not blockers:
             self._blocked_since = None
             return ()

@@ -22,6 +22,7 @@ __all__ = ["Watchdog"]
 GRACE = 2.0
 """Seconds beyond the deadline that an answer may take."""
 INTERVAL = 0.5
+LONGEST = 60 * 60.0
 
 
 class Watchdog:
@@ -43,12 +44,18 @@ class Watchdog:
         self._closed.set()
 
     def _run(self) -> None:
-        while not self._closed.wait(self._deadline.remaining + GRACE):
-            while self._deadline.passed and not self._closed.wait(INTERVAL):
-                if self._session.waiting_for_server and not self._session.patient:
-                    self.barked = True
-                    self._disconnect()
-                    return
+        silent = 0.0
+        while not self._closed.wait(INTERVAL if self._deadline.passed else self._long):
+            waits = self._session.waiting_for_server and not self._session.patient
+            silent = silent + INTERVAL if waits and self._deadline.passed else 0.0
+            if silent > GRACE:
+                self.barked = True
+                self._disconnect()
+                return
+
+    @property
+    def _long(self) -> float:
+        return min(self._deadline.remaining + INTERVAL, LONGEST)
 
     def _disconnect(self) -> None:
         """Shut the socket down under the feet of whoever waits on it."""

@@ -1,23 +1,12 @@
-"""Readiness of a process: endpoints, gate, maintenance page, metrics and traces."""
+"""Readiness of a process: endpoints, gate, maintenance page, metrics and traces.
 
-from __future__ import annotations
+Import what is needed from its module; this package imports none of them, because the command line
+needs one function of it on its fastest path.
 
-from automigrate.health.endpoints import Endpoints
-from automigrate.health.gate import Gate
-from automigrate.health.live import LiveCheck, OnFailedLook
-from automigrate.health.page import MaintenancePage
-from automigrate.health.readiness import Readiness, ReadinessTracker, readiness_of
-from automigrate.health.termination import default_termination_log, write_termination_log
-
-__all__ = [
-    "Endpoints",
-    "Gate",
-    "LiveCheck",
-    "MaintenancePage",
-    "OnFailedLook",
-    "Readiness",
-    "ReadinessTracker",
-    "default_termination_log",
-    "readiness_of",
-    "write_termination_log",
-]
+    asgi, wsgi      middleware and gate for applications
+    server          a thread that serves health for processes without HTTP
+    readiness       the value behind all answers
+    metrics         Prometheus
+    tracing         OpenTelemetry
+    termination     the termination message of a pod
+"""

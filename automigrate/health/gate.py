@@ -8,8 +8,10 @@ import contextvars
 import logging
 import random
 import threading
-from typing import TYPE_CHECKING, Protocol
+import traceback
+from typing import TYPE_CHECKING
 
+from automigrate.database.redaction import scrub
 from automigrate.errors import (
     AutomigrateError,
     DatabaseUnavailableError,
@@ -27,32 +29,15 @@ from automigrate.verdict import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from automigrate.events import Listener
     from automigrate.health.looking import Seen
-    from automigrate.verdict import UpgradeReport
+    from automigrate.migrator import Migrator
 
-__all__ = ["Gate", "Runnable"]
+__all__ = ["Gate"]
 
 logger = logging.getLogger("automigrate")
 
 _ABORT_SECONDS = 5.0
 """How long an aborted run may take to roll back before the process ends over it."""
-
-
-class Runnable(Protocol):
-    """What a gate runs: the part of `Migrator` that it needs."""
-
-    def add_listener(self, listener: Listener) -> None:
-        """Have every event of every run handed to `listener`."""
-
-    def upgrade(self) -> UpgradeReport:
-        """Bring the schema to where the code wants it, or raise."""
-
-    def stop(self) -> None:
-        """Ask a run to stop at the next revision boundary."""
-
-    def abort(self) -> None:
-        """Ask a run to stop now, rolling the current revision back."""
 
 
 class Gate:
@@ -85,7 +70,7 @@ class Gate:
 
     def __init__(
         self,
-        migrator: Runnable,
+        migrator: Migrator,
         *,
         look: Callable[[], Seen],
         grace_seconds: float = 20.0,
@@ -181,10 +166,11 @@ class Gate:
 
     def _give_up(self, error: BaseException) -> None:
         self._given_up = True
-        # Nobody else sees it: there is no caller that it could be raised to.
-        bug = None if isinstance(error, AutomigrateError) else error
-        kind = type(error).__name__
-        logger.error("automigrate.gate_failed error=%s text=%r", kind, str(error), exc_info=bug)
+        logger.error("automigrate.gate_failed error=%s", type(error).__name__)
+        if not isinstance(error, AutomigrateError):
+            # A bug, which nobody else sees: there is no caller that it could be raised to.
+            story = "".join(traceback.format_exception(error))
+            logger.error("%s", scrub(story, self._migrator.source.secrets))
         if self._on_failure is not None:
             self._on_failure(error)
         while not self._closing.wait(self._retry_seconds_max):

@@ -54,14 +54,18 @@ class Seen:
 
 
 def look_at(migrator: Migrator) -> Seen:
-    """Look once; one attempt to connect, for 5 s at most.
+    """Look once; one attempt to connect, of 5 s at most.
+
+    It is a `wait` that has no time: that judges by the migrator's own policies, while a `check`
+    compares the scripts of applied revisions each time.
 
     Raises:
         AutomigrateError: no connection, or unusable scripts.
     """
     options = replace(
         migrator.options,
-        mode=Mode.CHECK,
+        mode=Mode.WAIT,
+        timeout=0.0,
         connect_timeout=min(migrator.options.connect_timeout, _CONNECT_TIMEOUT),
     )
     run = Run(source=migrator.source, scripts=migrator.scripts, options=options)

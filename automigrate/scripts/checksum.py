@@ -34,6 +34,8 @@ LEFT_OUT = {
 }
 WITH_DOCSTRING = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
+SPECIAL = (ast.Constant, ast.JoinedStr, ast.FormattedValue, ast.AnnAssign)
+
 _COUNTED: dict[type[ast.AST], tuple[str, ...]] = {}
 
 _Item = ast.AST | list[ast.AST] | str | int | None
@@ -46,13 +48,15 @@ def checksum(source: str | bytes, file: str = "<script>") -> str:
         ScriptImportError: the script has a syntax error; `file` is named.
     """
     module = syntax_tree(source, file)
-    tokens = [*_imports(module), *_tokens(module)]
-    return hashlib.sha256("\n".join(tokens).encode("ascii")).hexdigest()
+    names: set[str] = set()
+    tokens = _tokens(module, names)
+    return hashlib.sha256(
+        "\n".join([*_imports(module, names), *tokens]).encode("ascii")
+    ).hexdigest()
 
 
-def _imports(module: ast.Module) -> list[str]:
+def _imports(module: ast.Module, used: set[str]) -> list[str]:
     """List what the module imports for its own use, sorted."""
-    used = {node.id for node in _evaluated(module) if isinstance(node, ast.Name)}
     found = set()
     for statement in module.body:
         if not isinstance(statement, ast.Import | ast.ImportFrom):
@@ -67,37 +71,35 @@ def _imports(module: ast.Module) -> list[str]:
     return sorted(found)
 
 
-def _evaluated(module: ast.Module) -> Iterator[ast.AST]:
-    """Walk all nodes that count; annotations do not."""
-    todo: list[ast.AST] = [module]
-    while todo:
-        node = todo.pop()
-        yield node
-        for name in _counted(type(node)):
-            value = getattr(node, name, None)
-            if isinstance(value, ast.AST):
-                todo.append(value)
-            elif isinstance(value, list):
-                todo.extend(item for item in value if isinstance(item, ast.AST))
+def _tokens(module: ast.Module, names: set[str]) -> list[str]:
+    """Serialise, and collect the names used; annotations do not count.
 
-
-def _tokens(module: ast.Module) -> Iterator[str]:
-    """Serialise without recursion: an expression may be nested deeper than the stack."""
+    Without recursion, because an expression may be nested deeper than the stack; in one loop,
+    because every script that is applied passes here.
+    """
+    tokens: list[str] = []
     todo: list[tuple[str, _Item]] = [("", module)]
     while todo:
         label, item = todo.pop()
         if isinstance(item, ast.AST):
-            yield f"{label}({_kind(item)}"
+            tokens.append(f"{label}({_kind(item)}")
             todo.append((")", None))
-            todo.extend(reversed(list(_fields(item))))
+            if isinstance(item, ast.Name):
+                names.add(item.id)
+                todo.append(("id", item.id))
+            elif isinstance(item, SPECIAL):
+                todo.extend(reversed(list(_fields(item))))
+            else:
+                _push_fields(item, todo)
         elif isinstance(item, list):
-            yield f"{label}["
+            tokens.append(f"{label}[")
             todo.append(("]", None))
-            todo.extend(("", entry) for entry in reversed(item))
+            todo.extend([("", entry) for entry in reversed(item)])
         elif item is None:
-            yield label
+            tokens.append(label)
         else:
-            yield f"{label}={item!a}"
+            tokens.append(f"{label}={item!a}")
+    return tokens
 
 
 def _kind(node: ast.AST) -> str:
@@ -122,24 +124,27 @@ def _fields(node: ast.AST) -> Iterator[tuple[str, _Item]]:
             yield "targets", [target]
             yield "value", value
         case _:
-            yield from _plain_fields(node)
+            todo: list[tuple[str, _Item]] = []
+            _push_fields(node, todo)
+            yield from reversed(todo)
 
 
-def _plain_fields(node: ast.AST) -> Iterator[tuple[str, _Item]]:
+def _push_fields(node: ast.AST, todo: list[tuple[str, _Item]]) -> None:
+    """Push the fields that say something, the last one first."""
     for name in _counted(type(node)):
         value = getattr(node, name, None)
         if value is None or value == []:
             continue
         if name == "body" and isinstance(value, list):
             value = _substance(node, value)
-        yield name, value
+        todo.append((name, value))
 
 
 def _counted(kind: type[ast.AST]) -> tuple[str, ...]:
-    """Return the names of the fields that count, sorted."""
+    """Return the names of the fields that count, sorted, the last one first."""
     names = _COUNTED.get(kind)
     if names is None:
-        names = _COUNTED[kind] = tuple(sorted(set(kind._fields) - LEFT_OUT))
+        names = _COUNTED[kind] = tuple(sorted(set(kind._fields) - LEFT_OUT, reverse=True))
     return names
 
 

@@ -78,10 +78,10 @@ class Point(enum.StrEnum):
     """The revision is applied, and nobody was told yet."""
     VERIFIED = "verified"
     """All revisions are applied and the heads were read again."""
-    NOTIFIED = "notified"
-    """The waiters were told; the lock is still held."""
+    RELEASED = "released"
+    """The lock was given back and the waiters were told; the session is still open."""
     CLOSED = "closed"
-    """The session is closed, and with it the lock released."""
+    """The session is closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +281,6 @@ _PLACES = (
     _after(Point.VERSION_UPDATED, Journal, "finish", _journal_row),
     _after(Point.COMMITTED, Step, "_finish", _step),
     _after(Point.VERIFIED, Application, "_verified", _application),
-    _after(Point.NOTIFIED, AdvisoryLock, "notify", _lock),
+    _after(Point.RELEASED, AdvisoryLock, "release", _lock),
     _after(Point.CLOSED, Session, "close", _session),
 )

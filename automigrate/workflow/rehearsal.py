@@ -160,7 +160,8 @@ class Rehearsal:
             _environment_variable(self._url),
             engine.connect() as connection,
         ):
-            self._raw = connection.connection.dbapi_connection  # type: ignore[assignment]
+            raw: Any = connection.connection.dbapi_connection
+            self._raw: psycopg.Connection[Any] = raw
             event.listen(connection, "before_cursor_execute", self._before)
             event.listen(connection, "after_cursor_execute", self._after)
             run = _Run(self, self._project, env_run, connection, steps)
@@ -265,7 +266,7 @@ class _Run:
 
     def with_env(self) -> None:
         self._env_run.run(
-            self._configure, self._no_steps, locks=lambda try_once: None, ours=self._connection
+            self._configure, self._no_steps, locks=lambda _try_once: None, ours=self._connection
         )
         if not self._ran:
             raise ScriptError(
@@ -290,7 +291,7 @@ class _Run:
         if connection is not None and connection is not ours:
             elsewhere = self._mirror.take_over(connection)
             if connection.dialect.is_async and self._lent is None:
-                self._lent = lend_to_async(ours)
+                self._lent = lend_to_async(ours, self._rehearsal.raw)
         original(connection=ours, **self._rehearsal.arguments(given))
         context = environment.get_context()
         foreign = elsewhere is not None and self._several_databases()

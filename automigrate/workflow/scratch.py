@@ -63,7 +63,7 @@ class Scratch:
         name = f"{PREFIX}{secrets.token_hex(6)}"
         self._execute(CREATE, name)
         self._made.append(name)
-        return DatabaseURL.of((self._maintenance.parameters | {"dbname": name}).items())
+        return DatabaseURL.of({**self._maintenance.parameters, "dbname": name}.items())
 
     def drop_all(self) -> None:
         """Drop what was created, with the sessions in it."""
@@ -84,7 +84,9 @@ class Scratch:
 
 
 @contextmanager
-def scratch(place: ScratchPlace | str = ScratchPlace.AUTO, url: str | None = None) -> Iterator[Scratch]:
+def scratch(
+    place: ScratchPlace | str = ScratchPlace.AUTO, url: str | None = None
+) -> Iterator[Scratch]:
     """Give a server for scratch databases; everything made on it is dropped at the end.
 
     Args:

@@ -21,10 +21,10 @@ from automigrate.testing.faults import Point
 from tests.support.projects import Project
 from tests.support.proxy import FaultProxy
 from tests.support.servers import Database, new_server
-from tests.support.victims import LONG, Victim
+from tests.support.victims import LONG, Ended, Victim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from automigrate.embedded import EmbeddedServer
@@ -187,7 +187,7 @@ def write(history: str, directory: Path) -> Project:
     ("fault", "point", "history", "count"),
     [pytest.param(*cell, id="-".join(map(str, cell))) for cell in cells()],
 )
-def test_a_fault_leaves_a_right_schema_or_a_clear_error(
+def test_a_fault_leaves_a_right_schema_or_a_clear_error(  # noqa: PLR0917 - a cell and fixtures
     fault: Fault,
     point: Point,
     history: str,
@@ -254,7 +254,7 @@ def inflict(fault: Fault, victim: Victim, proxy: FaultProxy, server: EmbeddedSer
     victim.go()
 
 
-def check_ends(fault: Fault, interrupted: bool, ended: list) -> None:  # type: ignore[type-arg]
+def check_ends(fault: Fault, interrupted: bool, ended: Sequence[Ended]) -> None:
     """Assert that all ended as the fault allows: with the right schema or the right error."""
     victim, *others = ended
     if interrupted:

@@ -42,7 +42,8 @@ def alembic(step: dict[str, Any]) -> dict[str, Any]:
 
     arguments = [f"-x{item}" for item in step.get("x_arguments", ())]
     arguments += ["--raiseerr", *step["options"], step["command"], step["target"]]
-    CommandLine().main(arguments)
+    with _application_context():
+        CommandLine().main(arguments)
     return {}
 
 
@@ -74,15 +75,6 @@ def _application_context() -> Any:
     if not Path("flask_app.py").exists():
         return nullcontext()
     return importlib.import_module("flask_app").app.app_context()
-
-
-def flask(step: dict[str, Any]) -> dict[str, Any]:
-    """Run Flask-Migrate's own commands."""
-    import flask_migrate
-
-    with _application_context():
-        getattr(flask_migrate, step["command"])(revision=step["target"])
-    return {}
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def test_an_empty_database_gets_every_revision(database: Database, project: Proj
     assert report.outcome is Outcome.MIGRATED
     assert applied(report) == ["r0001", "r0002", "r0003"]
     assert report.heads == ("r0003",)
-    assert [item.message for item in report.applied][0] == "revision r0001"
+    assert report.applied[0].message == "revision r0001"
 
 
 def test_a_database_behind_gets_what_is_pending(database: Database, project: Project) -> None:
@@ -294,10 +294,11 @@ def test_a_notification_wakes_the_waiter(
         unsigned = KEY & 0xFFFF_FFFF_FFFF_FFFF
         holder.execute("select pg_notify(%s, '')", (f"automigrate_{unsigned:016x}",))
         report = waiter.result(LONG)
+        pid = holder.info.backend_pid
     assert time.monotonic() - released < LONG / 4
     assert applied(report) == ["r0001"]
     assert report.waited_for is not None
-    assert report.waited_for.pid == holder.info.backend_pid
+    assert report.waited_for.pid == pid
 
 
 def test_the_end_of_a_run_wakes_the_waiters(

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ from automigrate.cli.signals import stopped_by_signals
 from automigrate.testing import faults
 
 if TYPE_CHECKING:
+    import signal
     from multiprocessing.connection import Connection
     from pathlib import Path
 
@@ -151,19 +150,16 @@ def _run(pipe: Connection, orders: _Orders) -> None:
     with ExitStack() as stack:
         if orders.point is not None:
             point = faults.Point(orders.point)
-            stack.enter_context(
-                faults.injected(faults.once(point, hold, revision=orders.revision))
-            )
+            stack.enter_context(faults.injected(faults.once(point, hold, revision=orders.revision)))
         stack.enter_context(stopped_by_signals(migrator, grace=LONG))
         try:
             report = migrator.upgrade()
         except automigrate.AutomigrateError as error:
-            told = ("error", type(error).__name__, str(error))
+            told: tuple[Any, ...] = ("error", type(error).__name__, str(error))
             code = error.exit_code
         else:
             told = ("done", report.outcome.value, tuple(item.revision for item in report.applied))
             code = 0
     pipe.send(told)
     pipe.close()
-    time.sleep(0)
     os._exit(code)

@@ -13,6 +13,7 @@ from automigrate import errors
 from automigrate.errors import (
     AheadError,
     AutomigrateError,
+    BackupError,
     BrokenHistoryError,
     ConfigurationError,
     DatabaseUnavailableError,
@@ -25,6 +26,8 @@ from automigrate.errors import (
     PendingError,
     PermissionDeniedError,
     PoolerError,
+    RecoveryError,
+    RollbackRefusedError,
     SchemaMismatchError,
     ScriptError,
     ScriptImportError,
@@ -52,6 +55,7 @@ MISMATCHES = [
 EXAMPLES: list[AutomigrateError] = [
     *MISMATCHES,
     AutomigrateError("x"),
+    BackupError(reason="pg_dump is missing", remedy="Install it."),
     BrokenHistoryError("versions/a.py names a down_revision that no file defines; add it."),
     ConfigurationError(["one fault.", "another fault."]),
     DatabaseUnavailableError(reason="connection refused", attempts=3, waited_seconds=12.34),
@@ -61,6 +65,8 @@ EXAMPLES: list[AutomigrateError] = [
     MultipleHeadsError(heads=["a", "b"], files=["a.py", "b.py"]),
     PermissionDeniedError(reason="password authentication failed"),
     PoolerError(reason="PgBouncer shares connections", remedy="Give a direct URL."),
+    RecoveryError("x"),
+    RollbackRefusedError(["b is irreversible", "c drops a table"], remedy="Restore a backup."),
     ScriptError("no scripts"),
     ScriptImportError(file="versions/a.py", reason="SyntaxError: invalid syntax"),
     StepTimeoutError(
@@ -133,7 +139,7 @@ def test_the_readme_has_the_same_exit_codes() -> None:
 def test_codes_are_not_used_twice() -> None:
     """Each branch of the tree has a code of its own."""
     codes = [kind.exit_code for kind in KINDS if "exit_code" in vars(kind)]
-    assert sorted(codes) == list(range(1, 10))
+    assert sorted(codes) == list(range(1, 11))
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)

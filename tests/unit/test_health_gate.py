@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -16,8 +17,10 @@ from automigrate.errors import (
     StoppedError,
 )
 from automigrate.events import Phase, PhaseEntered, RunFailed
+from automigrate.health.endpoints import Endpoints
 from automigrate.health.gate import Gate
 from automigrate.health.readiness import readiness_of
+from automigrate.verdict import Outcome, UpgradeReport, Verdict
 from tests.unit.health_support import BEHIND, CURRENT, FakeMigrator, eventually
 
 if TYPE_CHECKING:
@@ -154,6 +157,21 @@ def test_closing_aborts_a_run_that_does_not_stop_in_its_grace_time() -> None:
     assert eventually(lambda: migrator.runs)
     gate.close()
     assert aborted.is_set()
+
+
+def test_mode_off_opens_the_gate_and_looks_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application that is told to leave the database alone is served, and ready."""
+    migrator = FakeMigrator()
+    skipped = UpgradeReport(outcome=Outcome.SKIPPED, verdict=Verdict.CURRENT, heads=())
+    monkeypatch.setattr(migrator, "upgrade", lambda: skipped)
+    gate = Gate(migrator, look=migrator.look)
+    endpoints = Endpoints(migrator, gate=gate, look=migrator.look)
+    gate.start()
+    assert gate.wait(5.0)
+    answer = endpoints.answer("readyz", query="verbose")
+    assert answer.status.value == 200
+    assert json.loads(answer.body)["verdict"] is None
+    assert migrator.looks == 0
 
 
 def in_child(check: Callable[[], bool]) -> bool:

@@ -17,7 +17,7 @@ depends_on: str | tuple[str, ...] | None = 'a2'
 
 
 def upgrade() -> None:
-    op.add_column("badge", sa.Column("account_id", sa.ForeignKey("account.id")))
+    op.add_column("badge", sa.Column("account_id", sa.Integer, sa.ForeignKey("account.id")))
 
 
 def downgrade() -> None:

@@ -21,7 +21,7 @@ def upgrade() -> None:
         create function slug(title text) returns text language plpgsql as $$
         declare result text := lower(title);
         begin
-            -- 100% of it: no :param and no %(name)s
+            -- 100% of it: no \:param and no %(name)s
             result := regexp_replace(result, '[^a-z0-9%:]+', '-', 'g');
             raise notice 'slug of % is %', title, result;
             return result;

@@ -17,7 +17,7 @@ depends_on: str | tuple[str, ...] | None = None
 
 
 def upgrade() -> None:
-    op.create_table("assembly", sa.Column("id", sa.Integer, primary_key=True), sa.Column("part_id", sa.ForeignKey("part.id"), index=True))
+    op.create_table("assembly", sa.Column("id", sa.Integer, primary_key=True), sa.Column("part_id", sa.Integer, sa.ForeignKey("part.id"), index=True))
     op.create_unique_constraint(None, "assembly", ["part_id"])
 
 

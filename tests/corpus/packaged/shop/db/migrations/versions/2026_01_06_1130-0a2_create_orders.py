@@ -20,7 +20,7 @@ def upgrade() -> None:
     op.create_table(
         "order",
         sa.Column("id", sa.BigInteger(), sa.Identity(), primary_key=True),
-        sa.Column("customer_id", sa.ForeignKey("customer.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("customer_id", sa.BigInteger(), sa.ForeignKey("customer.id", ondelete="CASCADE"), nullable=False),
         sa.Column("total", sa.Numeric(12, 2), nullable=False),
     )
     op.create_index(op.f("ix_order_customer_id"), "order", ["customer_id"])

@@ -1,0 +1,52 @@
+"""`automigrate baseline`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from automigrate.cli import output, running
+from automigrate.cli.group import configured
+from automigrate.errors import SchemaMismatchError, names
+from automigrate.workflow.scratch import ScratchPlace, scratch
+
+if TYPE_CHECKING:
+    from automigrate.cli.settings import Settings
+
+
+@configured
+@click.argument("revision", default="head")
+@click.option(
+    "--scratch",
+    "place",
+    type=click.Choice([place.value for place in ScratchPlace]),
+    default=ScratchPlace.SERVER.value,
+    show_default=True,
+    help="Where the revision is built for the comparison.",
+)
+@click.option("--accept-differences", is_flag=True, help="Record the revision even so.")
+def command(settings: Settings, *, revision: str, place: str, accept_differences: bool) -> int:
+    """Adopt a database that has tables but no version table.
+
+    Builds REVISION in a scratch database, compares the schemas and records the revision when they
+    are equal. Exits 6 and shows the differences when they are not.
+    """
+    with running.migrating(settings) as migrator, scratch(place, settings.url) as places:
+        report = migrator.baseline(
+            revision, places.database(), accept_differences=accept_differences
+        )
+    for line in report.differences:
+        output.line(line)
+    if not report.stamped:
+        count = sum(line[:1] in {"+", "-"} for line in report.differences) - 2
+        output.error(
+            SchemaMismatchError(
+                current=(),
+                wanted=report.heads,
+                detail=f"{count} lines differ; nothing was recorded (--accept-differences does)",
+            )
+        )
+        return SchemaMismatchError.exit_code
+    output.line(f"automigrate: the database is adopted at {names(report.heads)}")
+    return 0

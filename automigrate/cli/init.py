@@ -1,0 +1,47 @@
+"""`automigrate init`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import click
+
+from automigrate.cli import output
+from automigrate.cli.local import as_json, local
+
+if TYPE_CHECKING:
+    from automigrate.cli.settings import Settings
+
+
+@local(
+    "automigrate init",
+    "automigrate init migrations --models shop.models:Base",
+)
+@click.argument("directory", required=False)
+@as_json
+def command(settings: Settings, *, directory: str | None, as_json: bool) -> int:
+    """Set a project up: script directory, automigrate.lock, [tool.automigrate].
+
+    An Alembic project that is there is adopted: its scripts, its env.py and its alembic.ini stay
+    as they are. DIRECTORY is `migrations` in a new project. No database is needed.
+    """
+    from automigrate.workflow.initialise import initialise
+
+    done = initialise(
+        directory or settings.scripts,
+        config=settings.options.get("config"),  # type: ignore[arg-type]
+        models=settings.models,
+    )
+    if as_json:
+        output.json_line(dataclasses.asdict(done))
+        return 0
+    for file in done.written:
+        output.line(f"wrote {file}")
+    for file in done.kept:
+        output.line(f"kept {file}")
+    if done.adopted:
+        output.line(f"automigrate: adopted {done.directory} with {done.revisions} revisions")
+    else:
+        output.line('automigrate: ready; next: automigrate generate -m "first tables"')
+    return 0

@@ -1,0 +1,37 @@
+"""`automigrate restore`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from automigrate.cli import output, running
+from automigrate.cli.group import configured
+from automigrate.errors import BackupError, names
+
+if TYPE_CHECKING:
+    from automigrate.cli.settings import Settings
+
+
+@configured
+@click.argument("path", type=click.Path())
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--pg-bin", "programs", help="Directory of pg_restore and psql.")
+def command(settings: Settings, *, path: str, yes: bool, programs: str | None) -> int:
+    """Replace all that is in the database by what the backup PATH holds, in one transaction.
+
+    Stop the application first. Exits 10 when it failed; nothing has changed then.
+    """
+    if not yes:
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise BackupError(
+                reason="nobody can be asked, because the input is no terminal",
+                remedy="Confirm with --yes that the data in the database are to be replaced.",
+            )
+        click.confirm("Replace all that is in the database?", abort=True, err=True)
+    with running.migrating(settings) as migrator:
+        heads = migrator.restore(path, programs=programs)
+    output.line(f"automigrate: restored {path}: the schema is at {names(heads)}")
+    return 0

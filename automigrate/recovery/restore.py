@@ -1,0 +1,211 @@
+"""Bring a database back to what a backup holds: all of it, or nothing changes.
+
+Everything happens in one transaction of psql, which we commit only when pg_restore has come to its
+end without an error. Whatever dies meanwhile (this process, pg_restore, psql, the server), the
+transaction is rolled back. The lock of the upgrades is held all the time.
+
+Objects that came after the backup go as well: leaving them would make a schema that no revision
+ever had. Extensions stay, because they belong to the superuser as a rule.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from automigrate.errors import BackupError, StoppedError
+from automigrate.recovery.holding import prepare, take_lock
+from automigrate.recovery.tools import tools_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from automigrate.database.session import Look, Session
+    from automigrate.recovery.tools import Tools
+    from automigrate.run import Run
+
+__all__ = ["restore"]
+
+# What is in the way, as statements to drop it; nothing of the system's, nothing of an extension's.
+DROPS = """\
+with ours as (
+  select oid, nspname from pg_namespace
+  where nspname !~ '^pg_' and nspname <> 'information_schema'),
+members as (select classid, objid from pg_depend where deptype = 'e')
+select statement from (
+  select 1, format('drop schema %I cascade', nspname) from pg_namespace n
+    where n.oid in (select oid from ours) and nspname <> 'public'
+      and pg_has_role(n.nspowner, 'usage')
+      and ('pg_namespace'::regclass, n.oid) not in (select classid, objid from members)
+      and not exists (select from pg_extension e where e.extnamespace = n.oid)
+  union all
+  select 2, format('drop %s if exists %I.%I cascade', case c.relkind when 'v' then 'view'
+      when 'm' then 'materialized view' when 'S' then 'sequence' when 'f' then 'foreign table'
+      when 'c' then 'type' else 'table' end, ours.nspname, c.relname)
+    from pg_class c join ours on ours.oid = c.relnamespace
+    where c.relkind in ('r', 'p', 'v', 'm', 'S', 'f', 'c') and not c.relispartition
+      and ('pg_class'::regclass, c.oid) not in (select classid, objid from members)
+  union all
+  select 3, format('drop routine if exists %s cascade', p.oid::regprocedure)
+    from pg_proc p join ours on ours.oid = p.pronamespace
+    where p.prokind <> 'a'
+      and ('pg_proc'::regclass, p.oid) not in (select classid, objid from members)
+  union all
+  select 3, format('drop aggregate if exists %s cascade', p.oid::regprocedure)
+    from pg_proc p join ours on ours.oid = p.pronamespace
+    where p.prokind = 'a'
+      and ('pg_proc'::regclass, p.oid) not in (select classid, objid from members)
+  union all
+  select 4, format('drop type if exists %I.%I cascade', ours.nspname, t.typname)
+    from pg_type t join ours on ours.oid = t.typnamespace
+    where t.typtype in ('d', 'e', 'r') and t.typelem = 0
+      and ('pg_type'::regclass, t.oid) not in (select classid, objid from members)
+  union all
+  select 5, format('select lo_unlink(%s)', oid) from pg_largeobject_metadata
+) as found (rank, statement) order by rank"""
+
+# Lines of pg_restore's table of contents that are there already, or not ours to make.
+_EXTENSION = re.compile(r"^\d+; \d+ \d+ (?:EXTENSION - |COMMENT - EXTENSION )")
+_PUBLIC = re.compile(r"^\d+; \d+ \d+ (?:SCHEMA|COMMENT|ACL) - (?:SCHEMA )?public\b")
+
+PREAMBLE = """\
+\\set ON_ERROR_STOP on
+set client_min_messages = warning;
+begin;
+set local lock_timeout = '60s';
+set local statement_timeout = 0;
+"""
+COMMIT = "\ncommit;\n"
+
+SUPERUSER = "select rolsuper from pg_roles where rolname = current_user"
+EXTENSIONS = "select extname from pg_extension"
+
+
+def restore(run: Run, path: str, *, programs: str | None = None) -> tuple[str, ...]:
+    """Replace what is in the database by what a backup holds, in one transaction.
+
+    Takes the lock of the upgrades. Waits at most a minute for each lock on a table.
+
+    Args:
+        run: the call.
+        path: a backup of `back_up`.
+        programs: directory of pg_restore and psql, where they are not found.
+
+    Returns:
+        The heads in the database afterwards, sorted.
+
+    Raises:
+        BackupError: the backup cannot be read, or restoring failed; nothing has changed.
+        AutomigrateError: no connection, or no lock.
+    """
+    if not Path(path).exists():
+        raise BackupError(reason=f"there is no backup {path}")
+    run.read_scripts()
+
+    def action(session: Session, look: Look) -> tuple[str, ...]:
+        prepare(run, session, look)
+        lock, _ = take_lock(run, session, look)
+        tools = tools_for(run.source, run.control, directory=programs)
+        _replace(run, session, tools, path)
+        found = session.look(run.tables)
+        lock.release()
+        return tuple(sorted(found.heads))
+
+    return run.until_settled(action)
+
+
+def _replace(run: Run, session: Session, tools: Tools, path: str) -> None:
+    contents = _contents(session, tools, path)
+    drops = [row[0] for row in session.connection.execute(DROPS).fetchall()]
+    row = session.connection.execute(SUPERUSER).fetchone()
+    owners = () if row and row[0] else ("--no-owner", "--no-privileges")
+    with (
+        _listed(contents) as listing,
+        tools.started(
+            "psql",
+            "--no-psqlrc",
+            "--quiet",
+            "--file=-",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        ) as psql,
+        tools.started(
+            "pg_restore",
+            f"--use-list={listing}",
+            "--file=-",
+            *owners,
+            path,
+            online=False,
+            stdout=subprocess.PIPE,
+        ) as reader,
+    ):
+        preamble = PREAMBLE + "".join(f"{statement};\n" for statement in drops)
+        complete = _pump(run, preamble.encode(), reader, psql)
+        if complete:
+            errors = _drained(reader)
+            tools.require("pg_restore", reader.wait(), errors)
+            _send(psql, COMMIT.encode())
+        assert psql.stdin is not None
+        with suppress(BrokenPipeError):
+            psql.stdin.close()
+        errors = _drained(psql)
+        tools.require("psql", psql.wait() or (0 if complete else 1), errors)
+
+
+def _pump(
+    run: Run,
+    preamble: bytes,
+    reader: subprocess.Popen[bytes],
+    psql: subprocess.Popen[bytes],
+) -> bool:
+    """Hand the script from one to the other; false: psql has stopped reading."""
+    assert reader.stdout is not None
+    if not _send(psql, preamble):
+        return False
+    while block := reader.stdout.read(1 << 16):
+        if run.control.stopping:
+            raise StoppedError
+        if not _send(psql, block):
+            return False
+    return True
+
+
+def _send(process: subprocess.Popen[bytes], data: bytes) -> bool:
+    assert process.stdin is not None
+    try:
+        process.stdin.write(data)
+        process.stdin.flush()
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _drained(process: subprocess.Popen[bytes]) -> bytes:
+    assert process.stderr is not None
+    return process.stderr.read()
+
+
+def _contents(session: Session, tools: Tools, path: str) -> list[str]:
+    """Return the table of contents without what is in the database anyway."""
+    listed = tools.run("pg_restore", "--list", path, online=False)
+    present = {row[0] for row in session.connection.execute(EXTENSIONS).fetchall()}
+
+    def kept(line: str) -> bool:
+        extension = _EXTENSION.match(line)
+        if extension is not None:
+            return line[extension.end() :].split(maxsplit=1)[0] not in present
+        return _PUBLIC.match(line) is None
+
+    return [line for line in listed.splitlines() if kept(line)]
+
+
+@contextmanager
+def _listed(lines: list[str]) -> Iterator[str]:
+    with tempfile.NamedTemporaryFile("w", suffix=".list", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+        file.flush()
+        yield file.name

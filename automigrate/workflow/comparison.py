@@ -1,0 +1,197 @@
+"""Compare models with a database through Alembic's autogenerate, with what it lacks filled in.
+
+The journal is left out. Types and server defaults are compared. With models in several schemas all
+of these are looked at. What env.py configures itself stays as it is.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from alembic.autogenerate import produce_migrations
+from sqlalchemy import DefaultClause, types
+
+from automigrate.database.session import JOURNAL_TABLE
+from automigrate.errors import ConfigurationError
+from automigrate.workflow.operations import DIALECT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from alembic.operations.ops import MigrationScript
+    from alembic.runtime.migration import MigrationContext
+    from sqlalchemy import Column, MetaData
+
+__all__ = [
+    "compare",
+    "configured",
+    "has_enum_package",
+    "include_object",
+    "metadata_of",
+    "schemas_of",
+]
+
+ENUM_PACKAGE = "alembic_postgresql_enum"
+PROBE = "automigrate_probe"
+WRITTEN = f"""\
+select pg_get_expr(adbin, adrelid) from pg_attrdef
+where adrelid = 'pg_temp.{PROBE}'::regclass"""  # noqa: S608 - a constant
+NO_MODELS = (
+    "there are no models to compare with: env.py configures no target_metadata. Set it there, or "
+    "give --models package.module:Base."
+)
+
+
+def include_object(
+    _object: object,
+    name: str | None,
+    kind: str,
+    _reflected: bool,  # noqa: FBT001 - Alembic's signature
+    _compare_to: object,
+) -> bool:
+    """Leave the journal out of a comparison; for `context.configure` of plain Alembic, too."""
+    return not (kind == "table" and name == JOURNAL_TABLE)
+
+
+def configured() -> dict[str, Any]:
+    """Return what `Rehearsal` shall configure Alembic with for a comparison."""
+    return {
+        "compare_type": lambda given, _: True if given is None else given,
+        "compare_server_default": lambda given, _: True if given is None else given,
+        "include_object": lambda given, _: _both(given),
+        "include_schemas": _include_schemas,
+        "include_name": _include_name,
+        "render_item": lambda given, _: _render_item(given),
+    }
+
+
+def compare(context: MigrationContext) -> MigrationScript:
+    """Return the operations that bring the database to the models.
+
+    Raises:
+        ConfigurationError: there are no models.
+    """
+    metadata_of(context)
+    target: Any = context.opts["target_metadata"]
+    _normalise_defaults(context)
+    return produce_migrations(context, target)
+
+
+def metadata_of(context: MigrationContext) -> tuple[MetaData, ...]:
+    """Return the models' metadata.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    found = context.opts.get("target_metadata")
+    listed = tuple(found) if isinstance(found, list | tuple) else (found,)
+    if not listed or listed[0] is None:
+        raise ConfigurationError(NO_MODELS)
+    return listed
+
+
+def schemas_of(metadata: Sequence[MetaData]) -> set[str]:
+    """Collect the schemas that models name."""
+    return {table.schema for found in metadata for table in found.tables.values() if table.schema}
+
+
+def _normalise_defaults(context: MigrationContext) -> None:
+    """Compare server defaults in the server's own spelling.
+
+    Alembic evaluates both and compares the values, which fails for texts with a quote, and is never
+    equal for functions whose result changes.
+    """
+    if getattr(context.impl, "normalises_defaults", False):
+        return
+    impl: Any = context.impl
+    original = impl.compare_server_default
+
+    def compare_server_default(
+        inspected: Column[Any], column: Column[Any], rendered: str | None, found: str | None
+    ) -> bool:
+        if found is not None and isinstance(column.server_default, DefaultClause):
+            spelled = _spelled(context, inspected, column)
+            if spelled is not None:
+                return bool(spelled != found)
+        return bool(original(inspected, column, rendered, found))
+
+    impl.compare_server_default = compare_server_default
+    impl.normalises_defaults = True
+
+
+def _spelled(context: MigrationContext, inspected: Column[Any], column: Column[Any]) -> str | None:
+    """Have the server write the models' default its way; `None` where it refuses."""
+    connection = context.connection
+    assert connection is not None
+    kind = inspected.type.compile(dialect=DIALECT)
+    compiler: Any = DIALECT.ddl_compiler(DIALECT, None)  # type: ignore[arg-type]
+    wanted = compiler.get_column_default_string(column)
+    attempt = connection.begin_nested()
+    raw: Any = connection.connection.dbapi_connection
+    try:
+        cursor = raw.cursor()
+        cursor.execute(f"create temp table {PROBE} (probed {kind} default {wanted})")
+        row = cursor.execute(WRITTEN).fetchone()
+    except psycopg.Error:
+        return None
+    finally:
+        attempt.rollback()
+    return None if row is None else str(row[0])
+
+
+def has_enum_package() -> bool:
+    """Whether the project uses the maintained package for enum types, which then takes over.
+
+    Importing it (in env.py, or beside the models) is how it is used. That it is installed is not
+    enough: it replaces types under a full lock, and proposes values in the middle again and again.
+    """
+    return ENUM_PACKAGE in sys.modules
+
+
+def _both(given: Callable[..., bool] | None) -> Callable[..., bool]:
+    def included(*arguments: Any) -> bool:
+        return include_object(*arguments) and (given is None or given(*arguments))
+
+    return included
+
+
+def _named(arguments: dict[str, Any]) -> set[str]:
+    found = arguments.get("target_metadata")
+    listed = found if isinstance(found, list | tuple) else [found]
+    return schemas_of([metadata for metadata in listed if metadata is not None])
+
+
+def _include_schemas(given: bool | None, arguments: dict[str, Any]) -> bool:  # noqa: FBT001
+    return bool(_named(arguments)) if given is None else given
+
+
+def _include_name(
+    given: Callable[..., bool] | None, arguments: dict[str, Any]
+) -> Callable[..., bool] | None:
+    if given is not None or arguments.get("include_schemas") is not True:
+        return given
+    schemas = _named(arguments)
+
+    def included(name: str | None, kind: str, _parents: object) -> bool:
+        return kind != "schema" or name is None or name in schemas
+
+    return included
+
+
+def _render_item(given: Callable[..., Any] | None) -> Callable[..., Any]:
+    """Write native enums as references to a type that an own statement creates."""
+
+    def render(kind: str, item: Any, context: Any) -> Any:
+        text = given(kind, item, context) if given is not None else False
+        if text is not False or kind != "type" or not isinstance(item, types.Enum):
+            return text
+        if not item.native_enum or not item.name or has_enum_package():
+            return False
+        context.imports.add("from sqlalchemy.dialects import postgresql")
+        values = ", ".join(repr(value) for value in item.enums)
+        schema = f", schema={item.schema!r}" if item.schema else ""
+        return f"postgresql.ENUM({values}, name={str(item.name)!r}{schema}, create_type=False)"
+
+    return render

@@ -1,0 +1,141 @@
+"""Enum types: created before the columns that use them, extended, dropped after the last one.
+
+Alembic leaves all of this to the person who writes the revision; the package
+`alembic-postgresql-enum` does more (values renamed and removed) and takes over where it is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from alembic.operations import ops
+from sqlalchemy import text, types
+
+from automigrate.workflow import comparison
+from automigrate.workflow.operations import DIALECT, Sql, leaves, quoted_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import MetaData
+    from sqlalchemy.engine import Connection
+
+__all__ = ["EnumChanges", "enum_changes"]
+
+Key = tuple["str | None", str]
+
+IN_DATABASE = text("""\
+select case when n.nspname = current_schema() then null else n.nspname end, t.typname,
+  array(select enumlabel::text from pg_enum where enumtypid = t.oid order by enumsortorder),
+  array(select case when cn.nspname = current_schema() then '' else cn.nspname || '.' end
+      || c.relname || '.' || a.attname
+    from pg_attribute a join pg_class c on c.oid = a.attrelid
+    join pg_namespace cn on cn.oid = c.relnamespace
+    where a.atttypid in (t.oid, t.typarray) and c.relkind in ('r', 'p') and not a.attisdropped)
+from pg_type t join pg_namespace n on n.oid = t.typnamespace
+where t.typtype = 'e'
+  and not exists (select from pg_depend d where d.objid = t.oid and d.deptype = 'e')""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnumChanges:
+    """What is to be done about enum types."""
+
+    added_values: list[Sql] = field(default_factory=list)
+    """First, and committed before anything uses the values (manual, ALTER TYPE)."""
+    created: list[Sql] = field(default_factory=list)
+    dropped: list[Sql] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.added_values or self.created or self.dropped)
+
+
+def enum_changes(
+    connection: Connection, metadata: Sequence[MetaData], script: ops.UpgradeOps
+) -> EnumChanges:
+    """Compare the models' enum types with the database's."""
+    changes = EnumChanges()
+    if comparison.has_enum_package():
+        return changes
+    wanted = dict(_of_models(metadata))
+    found: dict[Key, tuple[tuple[str, ...], set[str]]] = {
+        (schema, name): (tuple(values), set(columns))
+        for schema, name, values, columns in connection.execute(IN_DATABASE)
+    }
+    for key, values in wanted.items():
+        if key not in found:
+            changes.created.append(Sql(_create(key, values), f"DROP TYPE {_name(key)}"))
+        else:
+            _compare(key, found[key][0], values, changes)
+    gone = set(_columns_gone(script))
+    for key, (values, columns) in found.items():
+        if key not in wanted and columns and columns <= gone:
+            changes.dropped.append(Sql(f"DROP TYPE {_name(key)}", _create(key, values)))
+    return changes
+
+
+def _compare(
+    key: Key, found: tuple[str, ...], wanted: tuple[str, ...], changes: EnumChanges
+) -> None:
+    left = [value for value in found if value not in wanted]
+    if left:
+        changes.warnings.append(
+            f"enum {_name(key)} has values that the models lack: {', '.join(left)}. PostgreSQL "
+            "cannot take them out; `pip install alembic-postgresql-enum` to have the type replaced."
+        )
+    if [value for value in wanted if value in found] != [v for v in found if v in wanted]:
+        changes.warnings.append(f"enum {_name(key)} has its values in another order.")
+    for index, value in enumerate(wanted):
+        if value not in found:
+            place = f"AFTER {_literal(wanted[index - 1])}" if index else ""
+            if not index and len(wanted) > 1:
+                place = f"BEFORE {_literal(next(v for v in wanted if v in found or v != value))}"
+            changes.added_values.append(
+                Sql(
+                    f"ALTER TYPE {_name(key)} ADD VALUE IF NOT EXISTS {_literal(value)} "
+                    f"{place}".rstrip(),
+                    None,
+                )
+            )
+
+
+def _of_models(metadata: Sequence[MetaData]) -> Iterator[tuple[Key, tuple[str, ...]]]:
+    for found in metadata:
+        for table in found.tables.values():
+            for column in table.columns:
+                kind: Any = column.type
+                while isinstance(kind, types.ARRAY | types.TypeDecorator):
+                    kind = kind.item_type if isinstance(kind, types.ARRAY) else kind.impl
+                if isinstance(kind, types.Enum) and kind.native_enum and kind.name:
+                    yield (kind.schema, str(kind.name)), tuple(kind.enums)
+
+
+def _columns_gone(script: ops.UpgradeOps) -> Iterator[str]:
+    for operation in leaves(script):
+        match operation:
+            case ops.DropTableOp():
+                for column in operation.to_table().columns:
+                    yield _column(operation, column.name)
+            case ops.DropColumnOp():
+                yield _column(operation, operation.column_name)
+            case ops.AlterColumnOp() if operation.modify_type is not None:
+                yield _column(operation, operation.column_name)
+
+
+def _column(operation: ops.AlterTableOp | ops.DropTableOp, name: str) -> str:
+    schema = f"{operation.schema}." if operation.schema else ""
+    return f"{schema}{operation.table_name}.{name}"
+
+
+def _create(key: Key, values: Sequence[str]) -> str:
+    return f"CREATE TYPE {_name(key)} AS ENUM ({', '.join(map(_literal, values))})"
+
+
+def _name(key: Key) -> str:
+    return quoted_name(key[1], key[0])
+
+
+def _literal(value: str) -> str:
+    return str(types.String().literal_processor(DIALECT)(value)  # type: ignore[no-untyped-call])

@@ -1,0 +1,168 @@
+"""What we add to Alembic's operations: how they are written into a revision, and undone."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from alembic.autogenerate import renderers
+from alembic.autogenerate.render import render_op
+from alembic.operations import ops
+from sqlalchemy.dialects.postgresql.base import PGDialect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from alembic.autogenerate.api import AutogenContext
+
+__all__ = [
+    "DIALECT",
+    "Autocommit",
+    "NotValidForeignKey",
+    "Nothing",
+    "Remark",
+    "Sql",
+    "UsingColumn",
+    "leaves",
+    "quoted_name",
+]
+
+
+DIALECT = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
+"""Renders SQL as it is, without the percent signs doubled for a driver."""
+_PARAMETER_LIKE = re.compile(r"(?<![:\\]):(?=\w)")
+
+
+class Sql(ops.ExecuteSQLOp):
+    """A statement, and the one that undoes it."""
+
+    def __init__(self, statement: str, undo: str | None) -> None:
+        super().__init__(_PARAMETER_LIKE.sub(r"\:", statement))
+        self.statement = statement
+        self.undo = undo
+
+    def reverse(self) -> ops.MigrateOperation:
+        """Return the undoing statement, or a remark that there is none."""
+        if self.undo is None:
+            return Remark(f"Cannot be undone, and may stay: {self.statement}")
+        return Sql(self.undo, self.statement)
+
+
+class Remark(ops.MigrateOperation):
+    """A comment for the person who reads the revision; several lines where they say so."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def reverse(self) -> Remark:
+        """Say the same in the downgrade."""
+        return self
+
+
+class Nothing(ops.MigrateOperation):
+    """What a function does that has remarks only."""
+
+
+class Autocommit(ops.MigrateOperation):
+    """Operations outside of a transaction."""
+
+    def __init__(self, operations: Sequence[ops.MigrateOperation]) -> None:
+        self.operations = list(operations)
+
+
+class NotValidForeignKey(ops.CreateForeignKeyOp):
+    """A foreign key that counts for new rows and has not looked at the old ones."""
+
+    @classmethod
+    def of(cls, plain: ops.CreateForeignKeyOp, name: str) -> NotValidForeignKey:
+        """Make one of a plain foreign key."""
+        return cls(
+            name,
+            plain.source_table,
+            plain.referent_table,
+            plain.local_cols,
+            plain.remote_cols,
+            **plain.kw,
+        )
+
+
+class UsingColumn(ops.AlterColumnOp):
+    """A change of type that says how the values are converted."""
+
+    using = ""
+
+    @classmethod
+    def of(cls, plain: ops.AlterColumnOp, using: str) -> UsingColumn:
+        """Make one of a plain change."""
+        made = cls(plain.table_name, plain.column_name)
+        made.__dict__.update(plain.__dict__)
+        made.using = using
+        return made
+
+
+def leaves(container: ops.OpContainer) -> Iterator[ops.MigrateOperation]:
+    """Walk the operations, those of a table one by one."""
+    for operation in container.ops:
+        if isinstance(operation, ops.OpContainer):
+            yield from leaves(operation)
+        else:
+            yield operation
+
+
+def quoted_name(name: str, schema: str | None = None) -> str:
+    """Quote an identifier where PostgreSQL needs it."""
+    quote = DIALECT.identifier_preparer.quote
+    return f"{quote(schema)}.{quote(name)}" if schema else str(quote(name))
+
+
+def _prefix(context: AutogenContext) -> str:
+    return str(context.opts["alembic_module_prefix"] or "")
+
+
+@renderers.dispatch_for(Remark)
+def _remark(_context: AutogenContext, operation: Remark) -> list[str]:
+    return [f"# {line}" for line in operation.text.splitlines()]
+
+
+@renderers.dispatch_for(Nothing)
+def _nothing(_context: AutogenContext, _operation: Nothing) -> str:
+    return "pass"
+
+
+@renderers.dispatch_for(Autocommit)
+def _autocommit(context: AutogenContext, operation: Autocommit) -> list[str]:
+    lines = [f"with {_prefix(context)}get_context().autocommit_block():"]
+    for child in operation.operations:
+        lines += render_op(context, child)
+    return [*lines, ""]  # Alembic's printer indents by the colon, and ends a block at this
+
+
+@renderers.dispatch_for(ops.RenameTableOp)
+def _rename_table(context: AutogenContext, operation: ops.RenameTableOp) -> str:
+    schema = f", schema={str(operation.schema)!r}" if operation.schema else ""
+    return (
+        f"{_prefix(context)}rename_table({str(operation.table_name)!r}, "
+        f"{str(operation.new_table_name)!r}{schema})"
+    )
+
+
+@renderers.dispatch_for(NotValidForeignKey)
+def _not_valid(context: AutogenContext, operation: NotValidForeignKey) -> str:
+    return _with(_parent(context, operation, ops.CreateForeignKeyOp), "postgresql_not_valid=True")
+
+
+@renderers.dispatch_for(UsingColumn)
+def _using(context: AutogenContext, operation: UsingColumn) -> str:
+    text = _parent(context, operation, ops.AlterColumnOp)
+    return _with(text, f"postgresql_using={operation.using!r}")
+
+
+def _parent(context: AutogenContext, operation: Any, kind: type[ops.MigrateOperation]) -> str:
+    """Write an operation as Alembic writes the kind that it is made of."""
+    plain = kind.__new__(kind)
+    plain.__dict__.update(operation.__dict__)
+    return "\n".join(render_op(context, plain))
+
+
+def _with(call: str, argument: str) -> str:
+    return f"{call.removesuffix(')')}, {argument})"

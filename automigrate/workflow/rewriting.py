@@ -1,0 +1,393 @@
+"""Put operations into the form that keeps traffic flowing, in as many revisions as that takes.
+
+What the new tables of a revision get is left alone: nobody uses them yet. On existing tables
+- an index is built (or dropped) CONCURRENTLY, in an autocommit block, in a revision of its own;
+- a unique constraint is made of such an index;
+- a foreign key is added NOT VALID and validated by the next revision, which blocks no writes;
+- NOT NULL is proved by a check constraint, validated by the next revision, and then set, which
+  finds the proof and does not scan under its lock (manual, ALTER TABLE, Notes).
+A revision is a transaction, so the parts of two steps have to be two revisions.
+"""
+
+from __future__ import annotations
+
+import enum
+from copy import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from alembic.operations import ops
+from sqlalchemy import DefaultClause, text, types
+
+from automigrate.workflow.operations import (
+    DIALECT,
+    Autocommit,
+    Nothing,
+    NotValidForeignKey,
+    Remark,
+    Sql,
+    leaves,
+    quoted_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+__all__ = ["Draft", "Phase", "rewrite"]
+
+LONGEST_IDENTIFIER = 63
+
+
+class Phase(enum.Enum):
+    """The revisions that one change may need, in order; the value is said in the message."""
+
+    TYPES = "enum values"
+    """New values of enum types, which must be committed before they are used."""
+    MAIN = ""
+    """Everything that is quick."""
+    BACKFILL = "fill in"
+    """Values for rows that exist, which only the person at work knows."""
+    VALIDATE = "validate"
+    """Proofs over existing rows that block no writes."""
+    INDEXES = "indexes"
+    """What runs outside of a transaction."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """The revisions to be written."""
+
+    upgrade: dict[Phase, list[ops.MigrateOperation]] = field(
+        default_factory=lambda: {phase: [] for phase in Phase}
+    )
+    downgrade: dict[Phase, list[ops.MigrateOperation]] = field(
+        default_factory=lambda: {phase: [] for phase in Phase}
+    )
+    """In the order of the upgrade; a downgrade runs it backwards."""
+    concurrent: list[tuple[ops.MigrateOperation, ops.MigrateOperation]] = field(
+        default_factory=list
+    )
+    attached: list[tuple[ops.MigrateOperation, ops.MigrateOperation]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(
+        self, phase: Phase, upgrade: ops.MigrateOperation, downgrade: ops.MigrateOperation | None
+    ) -> None:
+        """Add an operation and what undoes it."""
+        self.upgrade[phase].append(upgrade)
+        if downgrade is not None:
+            self.downgrade[phase].append(downgrade)
+
+    def phases(self) -> Iterator[tuple[Phase, ops.UpgradeOps, ops.DowngradeOps]]:
+        """Yield the revisions that have something to do."""
+        for phase in Phase:
+            upgrade, downgrade = self.upgrade[phase], self.downgrade[phase][::-1]
+            if phase is Phase.INDEXES and (self.concurrent or self.attached):
+                upgrade = [*upgrade, Autocommit([up for up, _ in self.concurrent])]
+                upgrade += [up for up, _ in self.attached]
+                outside = [down for _, down in reversed(self.concurrent)]
+                downgrade = [down for _, down in reversed(self.attached)] + downgrade
+                outside = [down for down in outside if not isinstance(down, Remark)]
+                downgrade += [Autocommit(outside)] if outside else []
+            if upgrade:
+                yield phase, ops.UpgradeOps(_body(upgrade)), ops.DowngradeOps(_body(downgrade))
+
+
+def rewrite(
+    script: ops.UpgradeOps, *, partitioned: Collection[str] = (), safe: bool = True
+) -> Draft:
+    """Distribute the operations of a comparison over revisions.
+
+    Args:
+        script: the operations.
+        partitioned: tables, qualified where not in the default schema, for which PostgreSQL knows
+            no concurrent index and, before version 18, no foreign key NOT VALID.
+        safe: `False` leaves everything as Alembic proposes it, in one revision.
+    """
+    draft = Draft()
+    listed = list(leaves(script))
+    writer = _Writer(draft, listed, set(partitioned))
+    for operation in listed:
+        if not safe or not writer.took(operation):
+            draft.add(Phase.MAIN, operation, operation.reverse())
+    writer.finish()
+    return draft
+
+
+class _Writer:
+    """Knows which tables are new, and finds the safe form of an operation."""
+
+    def __init__(
+        self, draft: Draft, listed: list[ops.MigrateOperation], partitioned: set[str]
+    ) -> None:
+        self._draft = draft
+        self._partitioned = partitioned
+        self._absent = {
+            _table(op) for op in listed if isinstance(op, ops.CreateTableOp | ops.DropTableOp)
+        }
+        self._columns_gone = {
+            (_table(op), op.column_name) for op in listed if isinstance(op, ops.DropColumnOp)
+        }
+        self._referred = _referred(listed)
+        self._proved: list[tuple[ops.MigrateOperation, ops.MigrateOperation]] = []
+
+    def took(self, operation: ops.MigrateOperation) -> bool:
+        """Write the safe form of an operation; `False`: it is safe as it is."""
+        form = _FORMS.get(type(operation))
+        if form is None or _table(operation) in self._absent:
+            return False
+        return form(self, operation)
+
+    def finish(self) -> None:
+        """Set NOT NULL after all scans, so that no lock is held during one."""
+        for upgrade, downgrade in self._proved:
+            self._draft.add(Phase.VALIDATE, upgrade, downgrade)
+
+    def create_index(self, operation: Any) -> bool:
+        if self._refused_for_partitions(operation, f"index {operation.index_name}"):
+            return False
+        made = _copied(operation)
+        made.if_not_exists = True
+        made.kw["postgresql_concurrently"] = True
+        self._draft.concurrent.append((made, _dropping(operation.reverse())))
+        return True
+
+    def drop_index(self, operation: Any) -> bool:
+        columns = {column.name for column in operation.to_index().columns}
+        gone = any((_table(operation), name) in self._columns_gone for name in columns)
+        if gone or _table(operation) in self._partitioned:
+            return False
+        back = _copied(operation.reverse())
+        back.if_not_exists = True
+        back.kw["postgresql_concurrently"] = True
+        self._draft.concurrent.append((_dropping(operation), back))
+        return True
+
+    def unique(self, operation: Any) -> bool:
+        name, constraint = operation.constraint_name, operation.to_constraint()
+        if (
+            name is None
+            or constraint.deferrable is not None
+            or _table(operation) in self._referred
+            or self._refused_for_partitions(operation, f"unique constraint {name}")
+        ):
+            return False
+        options = {
+            key: value
+            for key, value in operation.kw.items()
+            if key in ("postgresql_nulls_not_distinct", "postgresql_include")
+        }
+        index = ops.CreateIndexOp(
+            name,
+            operation.table_name,
+            list(operation.columns),
+            schema=operation.schema,
+            unique=True,
+            if_not_exists=True,
+            postgresql_concurrently=True,
+            **options,
+        )
+        attach = (
+            f"ALTER TABLE {quoted_name(operation.table_name, operation.schema)} ADD CONSTRAINT "
+            f"{quoted_name(str(name))} UNIQUE USING INDEX {quoted_name(str(name))}"
+        )
+        self._draft.concurrent.append((index, Remark("The constraint takes its index along.")))
+        self._draft.attached.append((Sql(attach, None), operation.reverse()))
+        return True
+
+    def foreign_key(self, operation: Any) -> bool:
+        name = operation.constraint_name
+        if self._refused_for_partitions(operation, f"foreign key {name}"):
+            return False
+        if name is None:
+            columns = "_".join(operation.local_cols)
+            name = _fitting(f"{operation.source_table}_{columns}", "fkey")
+        added = NotValidForeignKey.of(operation, name)
+        drop = ops.DropConstraintOp(
+            name, operation.source_table, "foreignkey", schema=_schema(operation)
+        )
+        self._draft.add(Phase.MAIN, added, drop)
+        table = quoted_name(operation.source_table, _schema(operation))
+        # There is no way back to NOT VALID but to add it anew.
+        self._draft.add(
+            Phase.VALIDATE,
+            Sql(f"ALTER TABLE {table} VALIDATE CONSTRAINT {quoted_name(name)}", ""),
+            added,
+        )
+        self._draft.downgrade[Phase.VALIDATE].append(drop)
+        return True
+
+    def alter_column(self, operation: Any) -> bool:
+        if operation.modify_nullable is not False:
+            return False
+        rest = copy(operation)
+        rest.modify_nullable = None
+        if rest.has_changes():
+            rest.existing_nullable = operation.existing_nullable
+            self._draft.add(Phase.MAIN, rest, rest.reverse())
+        self._not_null(operation, operation.column_name, operation.modify_type)
+        return True
+
+    def add_column(self, operation: Any) -> bool:
+        column = operation.column
+        if column.nullable or column.primary_key or _filled_by_server(column):
+            return False
+        added = copy(operation)
+        added.column = column._copy()  # noqa: SLF001 - as Alembic copies columns
+        table, name = quoted_name(operation.table_name, operation.schema), quoted_name(column.name)
+        value = _scalar_default(column)
+        if value is not None:
+            self._with_constant(operation, added, value)
+            return True
+        place = f"{operation.table_name}.{column.name}"
+        added.column.nullable = True
+        self._draft.add(Phase.MAIN, added, operation.reverse())
+        remark = Remark(
+            f"Rows that exist need a value in {place}, for example:\n"  # noqa: S608 - a comment
+            f'op.execute("UPDATE {table} SET {name} = … WHERE {name} IS NULL")'
+        )
+        self._draft.add(Phase.BACKFILL, remark, None)
+        self._draft.warnings.append(
+            f"rows that exist need a value in {place}, which is NOT NULL: write it into the "
+            "revision where its remark stands, or give the column a server_default."
+        )
+        self._not_null(operation, column.name, column.type)
+        return True
+
+    def _with_constant(self, operation: Any, added: Any, value: str) -> None:
+        """Let the server fill in a constant, which costs no more than the catalogue entry.
+
+        The default goes again at once: the models have none in the server.
+        """
+        added.column.server_default = DefaultClause(text(value))
+        self._draft.add(Phase.MAIN, added, operation.reverse())
+        self._draft.add(
+            Phase.MAIN,
+            ops.AlterColumnOp(
+                operation.table_name,
+                operation.column.name,
+                schema=operation.schema,
+                existing_type=operation.column.type,
+                existing_nullable=False,
+                modify_server_default=None,
+            ),
+            None,
+        )
+
+    def _not_null(self, operation: Any, column: str, kind: Any) -> None:
+        """Add the proof, validate it, set NOT NULL, and take the proof away."""
+        table = quoted_name(operation.table_name, operation.schema)
+        proof = quoted_name(_fitting(f"{operation.table_name}_{column}", "is_not_null"))
+        add = (
+            f"ALTER TABLE {table} ADD CONSTRAINT {proof} "
+            f"CHECK ({quoted_name(column)} IS NOT NULL) NOT VALID"
+        )
+        drop = f"ALTER TABLE {table} DROP CONSTRAINT {proof}"
+        self._draft.add(Phase.MAIN, Sql(add, drop), Sql(drop, add))
+        validate = Sql(f"ALTER TABLE {table} VALIDATE CONSTRAINT {proof}", "")
+        self._draft.upgrade[Phase.VALIDATE].append(validate)
+        existing = kind if kind is not None else getattr(operation, "existing_type", None)
+        change: dict[str, Any] = {"schema": operation.schema, "existing_type": existing}
+        self._proved.append(
+            (
+                ops.AlterColumnOp(operation.table_name, column, modify_nullable=False, **change),
+                ops.AlterColumnOp(operation.table_name, column, modify_nullable=True, **change),
+            )
+        )
+        self._proved.append((Sql(drop, add), Sql(add, drop)))
+
+    def _refused_for_partitions(self, operation: ops.MigrateOperation, what: str) -> bool:
+        if _table(operation) not in self._partitioned:
+            return False
+        self._draft.warnings.append(
+            f"{_table(operation)} is partitioned: {what} is made in one step, which blocks "
+            "writes. On large tables make it on each partition first."
+        )
+        return True
+
+
+_FORMS: dict[type[ops.MigrateOperation], Callable[[_Writer, Any], bool]] = {
+    ops.CreateIndexOp: _Writer.create_index,
+    ops.DropIndexOp: _Writer.drop_index,
+    ops.CreateUniqueConstraintOp: _Writer.unique,
+    ops.CreateForeignKeyOp: _Writer.foreign_key,
+    ops.AlterColumnOp: _Writer.alter_column,
+    ops.AddColumnOp: _Writer.add_column,
+}
+
+
+def _body(operations: list[ops.MigrateOperation]) -> list[ops.MigrateOperation]:
+    """Make the body of a function that may have remarks only."""
+    if all(isinstance(operation, Remark) for operation in operations):
+        return [*operations, Nothing()]
+    return operations
+
+
+def _table(operation: Any) -> str:
+    name = getattr(operation, "table_name", None) or getattr(operation, "source_table", "")
+    schema = _schema(operation)
+    return f"{schema}.{name}" if schema else str(name)
+
+
+def _schema(operation: Any) -> str | None:
+    found = getattr(operation, "schema", None)
+    return found or getattr(operation, "kw", {}).get("source_schema")
+
+
+def _referred(listed: list[ops.MigrateOperation]) -> set[str]:
+    """Tables that foreign keys of this change lead to; they need their unique constraint first."""
+    found = set()
+    for operation in listed:
+        if isinstance(operation, ops.CreateForeignKeyOp):
+            schema = operation.kw.get("referent_schema")
+            table = operation.referent_table
+            found.add(f"{schema}.{table}" if schema else table)
+        elif isinstance(operation, ops.CreateTableOp):
+            for key in operation.to_table().foreign_keys:
+                found.add(key.target_fullname.rpartition(".")[0])
+    return found
+
+
+def _copied(operation: Any) -> Any:
+    made = copy(operation)
+    made.kw = dict(operation.kw)
+    return made
+
+
+def _dropping(operation: Any) -> Any:
+    made = _copied(operation)
+    made.if_exists = True
+    made.kw["postgresql_concurrently"] = True
+    return made
+
+
+def _filled_by_server(column: Any) -> bool:
+    return (
+        column.server_default is not None
+        or column.identity is not None
+        or column.computed is not None
+    )
+
+
+def _scalar_default(column: Any) -> str | None:
+    """Render a default that Python would fill in, when it is a plain value."""
+    default = column.default
+    if default is None or not default.is_scalar or isinstance(default.arg, bytes | dict | list):
+        return None
+    value = default.arg
+    kind = column.type
+    if isinstance(kind, types.Enum):
+        lookup: Any = kind
+        value = lookup._db_value_for_lookup(value)  # noqa: SLF001 - name or value, as configured
+        kind = types.String()
+    processor = kind.dialect_impl(DIALECT).literal_processor(DIALECT)
+    try:
+        return None if processor is None else str(processor(value))
+    except (TypeError, ValueError, NotImplementedError):
+        return None
+
+
+def _fitting(name: str, ending: str) -> str:
+    """Shorten a name so that it fits with its ending, in bytes."""
+    room = LONGEST_IDENTIFIER - len(ending) - 1
+    return f"{name.encode()[:room].decode(errors='ignore')}_{ending}"

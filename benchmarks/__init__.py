@@ -1,0 +1,1 @@
+"""Timings of automigrate beside other tools: `python -m benchmarks`."""

@@ -1,0 +1,10 @@
+from alembic import context
+from sqlalchemy import create_engine
+
+engine = create_engine(
+    context.config.get_main_option("sqlalchemy.url"), isolation_level="AUTOCOMMIT"
+)
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()

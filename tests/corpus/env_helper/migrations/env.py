@@ -1,0 +1,3 @@
+from app_migrations import run
+
+run()

@@ -1,0 +1,10 @@
+from alembic import context
+from sqlalchemy import create_engine, text
+
+engine = create_engine(context.config.get_main_option("sqlalchemy.url"))
+with engine.connect() as connection:
+    connection.execute(text("set role corpus_owner"))
+    connection.commit()
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()

@@ -1,0 +1,12 @@
+from alembic import context
+from sqlalchemy import engine_from_config, pool, text
+
+config = context.config
+connectable = engine_from_config(
+    config.get_section(config.config_ini_section), prefix="sqlalchemy.", poolclass=pool.NullPool
+)
+with connectable.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.get_bind().execute(text("select pg_advisory_xact_lock(:key)"), {"key": 10000})
+        context.run_migrations()
