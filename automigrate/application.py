@@ -44,8 +44,15 @@ class Application:
         self._journal = run.journal(session, self._schema)
         self._entered: list[AdvisoryLock] = []
 
-    def upgrade(self, status: Status) -> Look:
+    def upgrade(
+        self, status: Status, on_failure: Callable[[UpgradeError], UpgradeError] | None = None
+    ) -> Look:
         """Apply what is pending and verify the heads.
+
+        Args:
+            status: the judgement under the lock.
+            on_failure: called under the lock with the error of a failed revision; returns the one
+                to raise.
 
         Raises:
             InterruptedRevisionError: an interrupted revision cannot safely be run again.
@@ -53,11 +60,21 @@ class Application:
             SessionLostError: the session is gone.
         """
         entries = self._journal.entries()
+        self._forget_what_was_lost()
         claim(self._run, self._journal, entries, "upgrade")
         resumed = self._recover(status, entries)
         with self._waking_the_waiters():
-            self._apply(self._run.options.target, "upgrade", resumed)
-            return self._verified()
+            try:
+                self._apply(self._run.options.target, "upgrade", resumed)
+                return self._verified()
+            except UpgradeError as error:
+                if on_failure is None or self._session.broken:
+                    raise
+                _to_autocommit(self._session)
+                outcome = on_failure(error)
+                if outcome is error:
+                    raise
+                raise outcome from error
 
     def downgrade(self, status: Status, descent: Descent) -> Look:
         """Undo revisions, newest first, and verify the heads.
@@ -195,6 +212,13 @@ class Application:
             )
         return look
 
+    def _forget_what_was_lost(self) -> None:
+        """Count no revision as applied that a crash of the server has undone (`CommitPolicy`)."""
+        run = self._run
+        if run.applied and len(run.every) == 1:
+            there = run.graph.ancestors([head for head in self._look.heads if head in run.graph])
+            run.applied[:] = [item for item in run.applied if item.revision in there]
+
     def _recover(
         self, status: Status, entries: Sequence[JournalEntry], direction: str = "upgrade"
     ) -> dict[str, frozenset[str]]:
@@ -222,11 +246,15 @@ class Application:
     @contextmanager
     def _waking_the_waiters(self) -> Iterator[None]:
         """Release the lock at the end, however it ends: they look again, or take over."""
+        complete = False
         try:
             yield
+            complete = True
         finally:
             if not self._session.broken:
                 _best_effort(lambda: _to_autocommit(self._session))
+                if not complete:  # else the last commit was durable, and so is all before it
+                    _best_effort(self._session.flush)
                 for lock in (self._lock, *self._entered):
                     _best_effort(lock.release)
 

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-__all__ = ["AheadPolicy", "CommitPolicy", "Mode", "ModifiedPolicy", "Options", "PoolerPolicy"]
+__all__ = [
+    "AheadPolicy",
+    "CommitPolicy",
+    "FailurePolicy",
+    "Mode",
+    "ModifiedPolicy",
+    "Options",
+    "PoolerPolicy",
+]
 
 
 class Mode(enum.StrEnum):
@@ -66,6 +74,15 @@ class CommitPolicy(enum.StrEnum):
     """Every revision's."""
 
 
+class FailurePolicy(enum.StrEnum):
+    """What becomes of the revisions that a run applied before one failed."""
+
+    STOP = "stop"
+    """They stay applied."""
+    ROLLBACK = "rollback"
+    """They are undone too, where that destroys nothing that was there before the run."""
+
+
 class OptionsInput(TypedDict, total=False):
     """The options as keyword arguments: what `automigrate.upgrade` accepts, all optional."""
 
@@ -85,6 +102,10 @@ class OptionsInput(TypedDict, total=False):
     on_modified: ModifiedPolicy | str
     pooler: PoolerPolicy | str
     commits: CommitPolicy | str
+    on_failure: FailurePolicy | str
+    backup: str | os.PathLike[str] | None
+    backup_keep: int | None
+    backup_hook: str | None
     x_arguments: Sequence[str]
     application_version: str | None
 
@@ -123,10 +144,24 @@ class Options:
     on_modified: ModifiedPolicy = ModifiedPolicy.WARN
     pooler: PoolerPolicy = PoolerPolicy.REFUSE
     commits: CommitPolicy = CommitPolicy.LAST
+    on_failure: FailurePolicy = FailurePolicy.STOP
+    backup: str | None = None
+    """Directory for a backup that is made before anything is applied or undone; without it,
+    nothing is. `None`: no backup."""
+    backup_keep: int | None = None
+    """How many backups stay in that directory; `None`: all."""
+    backup_hook: str | None = None
+    """Command whose success is required before anything is applied or undone, such as one that
+    takes a snapshot of the volume."""
     x_arguments: tuple[str, ...] = ()
     """`key=value` pairs that env.py reads through `context.get_x_argument()`."""
     application_version: str | None = None
     """Release of the application, for the journal."""
+
+    @property
+    def backs_up(self) -> bool:
+        """Whether a backup is required before anything is applied or undone."""
+        return self.backup is not None or self.backup_hook is not None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
@@ -146,6 +181,8 @@ class Options:
                 values[name] = _member(_ENUMS[name], name, value, faults)
             elif name in _SECONDS:
                 values[name] = _seconds(name, value, faults)
+            elif name == "backup_keep":
+                values[name] = _count(name, value, faults)
             elif name == "x_arguments":
                 values[name] = _x_arguments(value, faults)
             else:
@@ -165,6 +202,7 @@ _ENUMS: dict[str, type[enum.StrEnum]] = {
     "on_modified": ModifiedPolicy,
     "pooler": PoolerPolicy,
     "commits": CommitPolicy,
+    "on_failure": FailurePolicy,
 }
 _SECONDS = {
     "timeout",
@@ -182,6 +220,8 @@ _MAY_BE_NONE = {
     "step_timeout",
     "cancel_blockers",
     "application_version",
+    "backup",
+    "backup_hook",
 }
 _MAY_BE_ZERO = {"timeout"}
 LONGEST_IDENTIFIER = 63
@@ -209,6 +249,15 @@ def _seconds(name: str, value: object, faults: list[str]) -> float | None:
     return float(value)
 
 
+def _count(name: str, value: object, faults: list[str]) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        faults.append(f"{name}={value!r} is not a whole number from 1.")
+        return None
+    return value
+
+
 def _x_arguments(value: object, faults: list[str]) -> tuple[str, ...]:
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         faults.append(f"x_arguments={value!r} must be a sequence of 'key=value' strings.")
@@ -219,7 +268,7 @@ def _x_arguments(value: object, faults: list[str]) -> tuple[str, ...]:
 def _text(name: str, value: object, faults: list[str]) -> str | None:
     if value is None and name in _MAY_BE_NONE:
         return None
-    if name == "config" and hasattr(value, "__fspath__"):
+    if name in {"backup", "config"} and hasattr(value, "__fspath__"):
         return str(value)
     if not isinstance(value, str) or not value or "\0" in value:
         faults.append(f"{name}={value!r} must be a string that is not empty.")

@@ -70,6 +70,8 @@ class JournalEntry:
     progress: Mapping[str, Any] | None = None
     """What a revision that committed a part of its work had done, see the journal."""
     error: str | None = None
+    obstacle: str | None = None
+    """Why the journal has no SQL that undoes it; `None` where it has, or nobody asked."""
     instance: tuple[str, int] = ("", 0)
     """Host and process id of who applied it."""
 
@@ -117,6 +119,7 @@ def judge(
         "current": current,
         "wanted": tuple(sorted(wanted)),
         "holder": observed.holder,
+        "without_way_back": _without_way_back(observed.journal),
     }
     unfinished = _unfinished(history, observed)
     if not observed.version_table and not unfinished:
@@ -278,6 +281,11 @@ def _with_unknown_heads(
         detail=f"{names(sorted(newer))} came with a newer release",
         **common,
     )
+
+
+def _without_way_back(journal: Iterable[JournalEntry]) -> tuple[str, ...]:
+    applied = {entry.revision: entry.obstacle for entry in journal if entry.state == "applied"}
+    return tuple(sorted(revision for revision, obstacle in applied.items() if obstacle))
 
 
 def _modified(journal: Iterable[JournalEntry], checksums: Mapping[str, str]) -> tuple[str, ...]:

@@ -80,6 +80,12 @@ def upgrade(run: Run, session: Session, look: Look) -> Look:
     """
     from automigrate.application import Application
 
+    if run.options.backs_up:
+        raise PoolerError(
+            reason="a backup before the upgrade needs a lock that outlives a transaction, and the "
+            "connection goes through a pooler in transaction mode",
+            remedy=DIRECT_URL,
+        )
     lock = TransactionLock(session, run.schema(look), run.tables)
     while True:
         run.control.raise_if_stopping()

@@ -14,9 +14,7 @@ from automigrate.database.session import SessionLostError, Tables, TablesDifferE
 from automigrate.deadline import Control, Deadline
 from automigrate.errors import (
     AutomigrateError,
-    DivergedError,
     PermissionDeniedError,
-    UnmanagedError,
 )
 from automigrate.events import Event, Listener, Phase, PhaseEntered, SchemaJudged
 from automigrate.options import Mode, ModifiedPolicy
@@ -76,6 +74,8 @@ class Run:
     first: Verdict | None = None
     """The verdict before anything was changed."""
     applied: list[AppliedRevision] = field(default_factory=list)
+    backup: str | None = None
+    """Where the backup is that was made before anything was applied or undone."""
     in_doubt: str | None = None
     """The revision whose commit was sent and not answered (H10)."""
     _graph: ScriptGraph | None = None
@@ -190,6 +190,8 @@ class Run:
             ),
             checksums=self._checksums() if thorough else None,
         )
+        if status.verdict in {Verdict.UNMANAGED, Verdict.DIVERGED}:
+            self._doubt_tables()
         self.first = self.first or status.verdict
         self.emit(SchemaJudged(status=status))
         return status
@@ -203,8 +205,6 @@ class Run:
         from automigrate.plan import decide
 
         decision = decide(status, self.options)
-        if isinstance(decision, UnmanagedError | DivergedError):
-            self._doubt_tables()
         if isinstance(decision, AutomigrateError):
             raise decision
         return decision
@@ -290,7 +290,7 @@ class Run:
         self._asked = True
 
     def _doubt_tables(self) -> None:
-        """Before a refusal: look where env.py says, which may not be where its text reads.
+        """Before a bad verdict: look where env.py says, which may not be where its text reads.
 
         Raises:
             TablesDifferError: it was not asked yet.

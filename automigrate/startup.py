@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from automigrate.errors import LockTimeoutError, PendingError
 from automigrate.events import LockTaken, Phase, PhaseEntered, RunFailed, RunFinished
-from automigrate.options import Mode
+from automigrate.options import FailurePolicy, Mode
 from automigrate.verdict import Outcome, UpgradeReport, Verdict
 
 if TYPE_CHECKING:
@@ -147,7 +147,16 @@ def _under_lock(run: Run, session: Session, lock: AdvisoryLock) -> Look:
     status = run.judge(session, look)
     if not run.must_act(status):
         return look
-    return Application(run, session, lock, look).upgrade(status)
+    application = Application(run, session, lock, look)
+    if run.options.backs_up and status.verdict is not Verdict.EMPTY:
+        from automigrate.recovery.backup import backup_before
+
+        run.backup = backup_before(run, session, look)
+    if run.options.on_failure is FailurePolicy.ROLLBACK:
+        from automigrate.recovery.whole_release import WholeRelease
+
+        return application.upgrade(status, WholeRelease(run, session, lock, look).undo)
+    return application.upgrade(status)
 
 
 def _wait(run: Run, session: Session, look: Look) -> Look:
@@ -208,4 +217,5 @@ def _report(run: Run, outcome: Outcome, heads: tuple[str, ...]) -> UpgradeReport
         waited_seconds=run.waiting.seconds,
         seconds=run.deadline.elapsed,
         attempts=run.connector.connections,
+        backup=run.backup,
     )

@@ -140,6 +140,8 @@ class Status:
     """Revisions that committed a part of their work and did not finish."""
     modified: tuple[str, ...] = ()
     """Applied revisions whose script has changed in substance."""
+    without_way_back: tuple[str, ...] = ()
+    """Applied revisions that only code which knows them can undo."""
     holder: Holder | None = None
     """Who holds the migration lock at this moment."""
     detail: str = ""
@@ -170,6 +172,8 @@ class UpgradeReport:
     """Time of the whole call."""
     attempts: int = 1
     """Connections it took."""
+    backup: str | None = None
+    """Where the backup is that was made before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

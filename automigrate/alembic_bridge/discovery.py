@@ -70,6 +70,7 @@ def find_tables(
     env_run = EnvRun(
         location,
         graph,
+        session.connection,
         sqlalchemy_url=sqlalchemy_url,
         target=options.target,
         x_arguments=options.x_arguments,

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from alembic.runtime.environment import EnvironmentContext
 from alembic.util import CommandError
 from sqlalchemy import Engine, event
@@ -31,7 +32,7 @@ from automigrate.errors import (
     ScriptError,
     ScriptImportError,
 )
-from automigrate.sqlstate import Fault, classify, classify_connecting, driver_error
+from automigrate.sqlstate import Fault, classify, driver_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +53,7 @@ _BLOCKING_LOCK = re.compile(
     r"(\s*select\s+)(?:pg_catalog\.)?pg_advisory_(xact_)?lock(_shared)?(?=\s*\()", re.IGNORECASE
 )
 _POLL_SECONDS = 0.1
+_WAITING_TEXTS = ("too many", "remaining connection slots", "starting up", "shutting down")
 _RACE = re.compile(r'constraint "pg_\w+"|tuple concurrently updated')
 _SHARED_CONNECTION = re.compile(r"attributes\b.{0,20}['\"]connection['\"]", re.DOTALL)
 
@@ -126,12 +128,14 @@ class EnvRun:
         target: as Alembic's command line would have got it.
         x_arguments: what `context.get_x_argument()` returns.
         text_of: makes a text of an error, without secrets.
+        raw: our own session, to tell whose fault it is when env.py cannot connect.
     """
 
     def __init__(
         self,
         location: ScriptLocation,
         graph: ScriptGraph,
+        raw: psycopg.Connection[Any] | None = None,
         *,
         sqlalchemy_url: Callable[[str], str],
         target: str,
@@ -139,6 +143,7 @@ class EnvRun:
         text_of: Callable[[BaseException], str],
     ) -> None:
         self._location = location
+        self._raw = raw
         self._target = target
         self._text_of = text_of
         self._configured = False
@@ -224,6 +229,18 @@ class EnvRun:
             self.config.attributes["connection"] = connection
             self.directory.run_env()
 
+    def _session_lives(self) -> bool:
+        """Whether the server that env.py could not reach is there for us."""
+        if self._raw is None:
+            return True
+        try:
+            self._raw.execute("select 1")
+            if not self._raw.autocommit:
+                self._raw.rollback()
+        except psycopg.Error:
+            return False
+        return True
+
     def _shares_connection(self) -> bool:
         """Whether env.py reads the connection that a program may hand to it."""
         source = Path(str(self._location.env_file)).read_text(encoding="utf-8")
@@ -240,8 +257,9 @@ class EnvRun:
         if _is_race(error):
             return SessionLostError(reason)
         if _is_about_connecting(error):
-            if driver_error(error) and classify_connecting(error) is Fault.UNREACHABLE:
-                return SessionLostError(reason)
+            waiting = any(text in str(error).lower() for text in _WAITING_TEXTS)
+            if waiting or not self._session_lives():
+                return SessionLostError(f"env.py's own connection: {reason}")
             return DatabaseUnavailableError(
                 reason=f"the connection that env.py opens itself failed: {reason}",
                 remedy="Let env.py use `sqlalchemy.url` of its config, which automigrate sets.",

@@ -81,10 +81,15 @@ class _Run:
             deadline=work.deadline,
             on_commit_elsewhere=self._on_commit_elsewhere,
         )
-        self._mirror = Mirror(self._connection, work.session.connection)
+        self._mirror = Mirror(
+            self._connection,
+            work.session.connection,
+            keeps_session=work.lock.keeps_session,
+        )
         self._env_run = EnvRun(
             work.location,
             work.graph,
+            work.session.connection,
             sqlalchemy_url=work.sqlalchemy_url,
             target=work.target,
             x_arguments=work.options.x_arguments,

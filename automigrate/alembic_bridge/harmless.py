@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["irreversible", "obstacle", "undoes_nothing"]
+__all__ = ["Functions", "functions_of", "irreversible", "obstacle"]
 
 _PACKAGES = {
     "alembic",
@@ -67,14 +67,22 @@ class _ObstacleError(Exception):
     """The reason as its text."""
 
 
-def obstacle(module: types.ModuleType, source: str) -> str | None:
+Functions = dict[str, ast.FunctionDef]
+"""Those of a script, by name."""
+
+
+def functions_of(source: str) -> Functions:
+    """Read the functions of a script."""
+    return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+
+
+def obstacle(module: types.ModuleType, functions: Functions) -> str | None:
     """Say what keeps a script's downgrade() from being called for its SQL; `None`: nothing.
 
     Args:
         module: the imported script.
-        source: its text.
+        functions: those of its text.
     """
-    functions = _functions(source)
     try:
         _check("downgrade", module, functions, set())
     except _ObstacleError as found:
@@ -82,9 +90,9 @@ def obstacle(module: types.ModuleType, source: str) -> str | None:
     return None
 
 
-def irreversible(source: str) -> str | None:
+def irreversible(functions: Functions) -> str | None:
     """Say why a script's downgrade() cannot succeed whatever the data are; `None`: it may."""
-    function = _functions(source).get("downgrade")
+    function = functions.get("downgrade")
     if function is None:
         return "it has no downgrade()"
     for statement in function.body:
@@ -94,29 +102,10 @@ def irreversible(source: str) -> str | None:
     return None
 
 
-def undoes_nothing(source: str) -> bool:
-    """Whether downgrade() is empty while upgrade() is not."""
-    functions = _functions(source)
-    up, down = functions.get("upgrade"), functions.get("downgrade")
-    return up is not None and down is not None and not _is_empty(up) and _is_empty(down)
-
-
-def _functions(source: str) -> dict[str, ast.FunctionDef]:
-    return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
-
-
-def _is_empty(function: ast.FunctionDef) -> bool:
-    return all(
-        isinstance(node, ast.Pass)
-        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-        for node in function.body
-    )
-
-
 def _check(
     name: str,
     module: types.ModuleType,
-    functions: dict[str, ast.FunctionDef],
+    functions: Functions,
     seen: set[str],
 ) -> None:
     """Check every name that a function of the script uses, and every function it calls."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
+from automigrate.database.pooler import DIRECT_URL
 from automigrate.database.session import PROTECTION
-from automigrate.errors import ConfigurationError
+from automigrate.errors import ConfigurationError, PoolerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,9 @@ select current_user::text, array(select array[name, current_setting(name)]
 
 # Objects of the catalogue have oids below 16384 (manual, 69.2.2). Of sessions of other users
 # nothing is seen.
+# Not the current values: the server connection may be the one that env.py has just set.
+UNTOUCHED = "select reset_val, session_user::text from pg_settings where name = 'search_path'"
+
 IN_THE_WAY = """\
 select exists (select from pg_locks l where l.pid = %(pid)s and l.granted
     and (l.locktype = 'transactionid' or l.locktype = 'relation' and l.relation >= 16384))
@@ -77,11 +81,21 @@ class _Prepared(NamedTuple):
 
 
 class Mirror:
-    """What our session took over, for one run of env.py, which may have several connections."""
+    """What our session took over, for one run of env.py, which may have several connections.
 
-    def __init__(self, ours: Connection, raw: psycopg.Connection[Any]) -> None:
+    Args:
+        ours: our connection.
+        raw: the same as psycopg's.
+        keeps_session: whether what is set on it stays; not behind a pooler that lends server
+            connections to single transactions.
+    """
+
+    def __init__(
+        self, ours: Connection, raw: psycopg.Connection[Any], *, keeps_session: bool = True
+    ) -> None:
         self._ours = ours
         self._raw = raw
+        self._keeps_session = keeps_session
         self._theirs: Connection | None = None
         self._seen: _Prepared | None = None
         self._settings: set[str] = set()
@@ -103,7 +117,7 @@ class Mirror:
         """
         self.give_back()
         self._require_postgresql(theirs)
-        found = _read(theirs)
+        found = self._look_at(theirs)
         if (found.database, found.started) != self._identity:
             self._theirs = None
             return found.database
@@ -132,7 +146,7 @@ class Mirror:
         theirs, seen = self._theirs, self._seen
         if theirs is None or seen is None or theirs.closed or theirs.invalidated:
             return
-        found = _read(theirs)
+        found = self._look_at(theirs)
         changed = {k: v for k, v in found.settings.items() if seen.settings.get(k) != v}
         role = found.role if found.role != seen.role else self._role
         self._apply(changed, role, found.session_user)
@@ -156,6 +170,9 @@ class Mirror:
         self.autocommit = False
 
     def _apply(self, settings: Mapping[str, str], role: str | None, login: str | None) -> None:
+        if not self._keeps_session:
+            self._refuse_lasting(settings, role, login)
+            return
         if settings:
             cursor = self._raw.execute(SET, (list(settings), list(settings.values())))
             self._settings.update(row[0] for row in cursor.fetchall())
@@ -166,9 +183,37 @@ class Mirror:
             self._role = role
         self._raw.commit()
 
+    def _refuse_lasting(
+        self, settings: Mapping[str, str], role: str | None, login: str | None
+    ) -> None:
+        """Refuse settings that decide where tables are, and that would not stay with us.
+
+        Others are left out: the pooler has set them, or another client of it.
+        """
+        path = settings.get("search_path")
+        row = self._raw.execute(UNTOUCHED).fetchone()
+        self._raw.commit()
+        assert row is not None
+        lost = ["search_path"] if path not in {None, row[0]} else []
+        lost += ["role"] if role not in {None, login, row[1]} else []
+        if lost:
+            raise PoolerError(
+                reason=f"env.py sets {' and '.join(lost)} on its connection, which a pooler in "
+                "transaction mode does not keep",
+                remedy=DIRECT_URL,
+            )
+
+    def _look_at(self, theirs: Connection) -> _Prepared:
+        found = _read(theirs)
+        if not self._keeps_session:
+            theirs.connection.commit()  # its transaction holds a server connection of a small pool
+        return found
+
     def _release(self, pid: int) -> bool:
         """End env.py's transaction if it would be in our way; says whether."""
         assert self._theirs is not None
+        if not self._keeps_session:
+            return False
         row = self._raw.execute(IN_THE_WAY, {"pid": pid}).fetchone()
         self._raw.commit()
         if not (row and row[0]):

@@ -88,21 +88,23 @@ def render(module: ModuleType, path: str, options: Mapping[str, Any] | None = No
     """
     if Path(path).suffix != ".py":
         return WayBack(obstacle="its source is not there")
-    source = Path(path).read_text(encoding="utf-8")
-    final = harmless.irreversible(source)
+    functions = harmless.functions_of(Path(path).read_text(encoding="utf-8"))
+    final = harmless.irreversible(functions)
     if final is not None:
         return WayBack(obstacle=final, irreversible=True)
-    obstacle = harmless.obstacle(module, source)
+    obstacle = harmless.obstacle(module, functions)
     if obstacle is not None:
         return WayBack(obstacle=obstacle)
     statements: list[str] = []
     try:
         _run_offline(module, statements, options or {})
+    except _NeedsDatabaseError as error:
+        return WayBack(obstacle=str(error))
     except NotImplementedError as error:
         return WayBack(obstacle=f"its downgrade() raises {error!r}", irreversible=True)
     except Exception as error:  # noqa: BLE001 - whatever a script does without a database
         reason = str(error).strip().partition("\n")[0]
-        return WayBack(obstacle=f"{type(error).__name__.removeprefix('_')}: {reason}")
+        return WayBack(obstacle=f"{type(error).__name__}: {reason}")
     return WayBack("\n\n".join(statements))
 
 

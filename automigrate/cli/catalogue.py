@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from automigrate.logs import FORMATS, LEVELS
-from automigrate.options import AheadPolicy, CommitPolicy, Mode, ModifiedPolicy, PoolerPolicy
+from automigrate.options import (
+    AheadPolicy,
+    CommitPolicy,
+    FailurePolicy,
+    Mode,
+    ModifiedPolicy,
+    PoolerPolicy,
+)
 
 __all__ = ["BY_KEY", "BY_NAME", "SETTINGS", "WORKFLOW", "Kind", "Setting"]
 
@@ -27,6 +34,8 @@ class Kind(enum.Enum):
     """`90`, `90s`, `1.5m`, `1h30m`, `500ms`."""
     SECONDS_OR_NONE = "DURATION|none"
     """The same, or `none` for no limit."""
+    COUNT = "NUMBER"
+    """A whole number from 1."""
     CHOICE = "CHOICE"
     """One of the listed words."""
     PORT = "PORT"
@@ -135,6 +144,20 @@ SETTINGS: tuple[Setting, ...] = (
     _choice("on_modified", ModifiedPolicy, "When an applied script was changed.  [default: warn]"),
     _choice("pooler", PoolerPolicy, "Behind a pooler in transaction mode.  [default: refuse]"),
     _choice("commits", CommitPolicy, "Which commits wait for the disk.  [default: last]"),
+    _choice(
+        "on_failure", FailurePolicy, "What was applied before a revision failed.  [default: stop]"
+    ),
+    _setting(
+        "backup",
+        Kind.PATH,
+        "Directory for a backup before anything is applied or undone; without one, nothing is.",
+    ),
+    _setting("backup_keep", Kind.COUNT, "How many backups stay there.  [default: all]"),
+    _setting(
+        "backup_hook",
+        Kind.TEXT,
+        "Command that must succeed before anything is applied or undone.",
+    ),
     _setting("version_table", Kind.TEXT, "Name of the version table, where env.py hides it."),
     _setting("version_table_schema", Kind.TEXT, "Its schema, where env.py hides it."),
     _setting("application_version", Kind.TEXT, "Release of the application, for the journal."),

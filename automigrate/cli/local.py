@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
     from automigrate.cli.settings import Settings
+    from automigrate.workflow.formats import Check
     from automigrate.workflow.project import Project
     from automigrate.workflow.rehearsal import Rehearsal
     from automigrate.workflow.scratch import Scratch
@@ -34,7 +36,9 @@ __all__ = [
     "metadata_of",
     "project_of",
     "rehearsal_on",
+    "reported",
     "scratch_of",
+    "tell_checks",
     "tell_files",
     "warn",
     "writes_lock",
@@ -72,6 +76,45 @@ def local(
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def reported(function: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of a report of checks: `form`, `to` and `strict`."""
+    options = (
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(["text", "json", "github", "sarif", "junit"]),
+            default="text",
+            show_default=True,
+            help="Of the report.",
+        ),
+        click.option(
+            "--output", "to", type=click.Path(dir_okay=False), help="File to write the report to."
+        ),
+        click.option("--strict", is_flag=True, help="Warnings fail, too."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def tell_checks(checks: Sequence[Check], form: str, to: str | None, *, strict: bool) -> int:
+    """Write a report of checks and return the exit code: 3 when one failed.
+
+    A report that goes to a file is also printed as text.
+    """
+    from automigrate.errors import ScriptError
+    from automigrate.workflow.formats import render
+
+    text = render(checks, form)
+    if to is not None:
+        Path(to).write_text(f"{text}\n", encoding="utf-8")
+        text = render(checks, "text")
+    if text:
+        output.line(text)
+    failed = any(check.failed or (strict and check.warned) for check in checks)
+    return ScriptError.exit_code if failed else 0
 
 
 def interactive() -> bool:

@@ -57,6 +57,7 @@ def status_rows(status: Status) -> list[tuple[str, str]]:
         ("unknown", _counted(status.unknown)),
         ("interrupted", _counted(status.interrupted)),
         ("modified", _counted(status.modified)),
+        ("only newer code undoes", _counted(status.without_way_back)),
         ("lock held by", "" if status.holder is None else str(status.holder)),
         ("detail", status.detail),
     ]

@@ -214,6 +214,8 @@ def _read(given: Given, faults: list[str]) -> Any:
         return _repeated(given, faults)
     if kind in {Kind.SECONDS, Kind.SECONDS_OR_NONE}:
         return _duration(given, faults)
+    if kind is Kind.COUNT:
+        return _count(given, faults)
     if kind is Kind.PORT:
         return _port(given, faults)
     if not isinstance(value, str) or not value.strip():
@@ -250,6 +252,14 @@ def _repeated(given: Given, faults: list[str]) -> tuple[str, ...]:
         return tuple(value)
     faults.append(f"{given.source} must be a list of texts.")
     return ()
+
+
+def _count(given: Given, faults: list[str]) -> int | None:
+    text = str(given.value).strip()
+    if not isinstance(given.value, bool) and re.fullmatch(r"[1-9]\d{0,6}", text, re.ASCII):
+        return int(text)
+    faults.append(f"{given.source}: {given.value!r} is not a whole number from 1.")
+    return None
 
 
 def _duration(given: Given, faults: list[str]) -> float | None:

@@ -55,7 +55,7 @@ The version table stays the truth; plain Alembic works without this one.'"""
 
 ENTRIES = """\
 select id, revision, down_revisions, direction, state, compatible, checksum, progress, error,
-  instance_host, instance_pid
+  downgrade_obstacle, instance_host, instance_pid
 from {journal} order by id"""
 
 BEGIN = """\
@@ -167,7 +167,8 @@ class Journal:
                 checksum=row[6],
                 progress=row[7],
                 error=row[8],
-                instance=(row[9], row[10]),
+                obstacle=row[9],
+                instance=(row[10], row[11]),
             )
             for row in self._execute(ENTRIES).fetchall()
         )

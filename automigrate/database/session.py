@@ -111,6 +111,9 @@ select count(set_config(name, value, %(local)s))
 from unnest(%(names)s::text[], %(values)s::text[]) as t(name, value)
 join pg_settings using (name)"""
 
+# Writes a record, so that the commit that follows has something to wait for.
+FLUSH = "select pg_logical_emit_message(true, 'automigrate', '')"
+
 PROTECTION = {
     "statement_timeout": "0",
     "lock_timeout": "0",
@@ -226,6 +229,10 @@ class Session:
             SETTINGS,
             {"local": False, "names": list(settings), "values": list(settings.values())},
         )
+
+    def flush(self) -> None:
+        """Make durable what was committed asynchronously, by a commit that waits for the disk."""
+        self.connection.execute(FLUSH)
 
     def cancel(self) -> None:
         """End the running statement, from another thread or a signal handler; never raises."""

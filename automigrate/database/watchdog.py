@@ -8,7 +8,6 @@ nobody can tell a long one from a dead one.
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
@@ -59,6 +58,8 @@ class Watchdog:
 
     def _disconnect(self) -> None:
         """Shut the socket down under the feet of whoever waits on it."""
+        import socket  # costs as much as the look of a run that needs none
+
         with (
             suppress(Exception),
             socket.socket(fileno=os.dup(self._session.connection.fileno())) as shared,

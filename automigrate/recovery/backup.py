@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from automigrate.recovery.tools import Tools
     from automigrate.run import Run
 
-__all__ = ["MANIFEST", "BackupOptions", "back_up", "backup_under_lock"]
+__all__ = ["MANIFEST", "BackupOptions", "back_up", "backup_before", "backup_under_lock"]
 
 MANIFEST = ".json"
 """Beside each backup: what it holds."""
@@ -119,6 +119,27 @@ def backup_under_lock(
         _remove(unfinished)
     _thin_out(directory, _prefix(session), options.keep)
     return report
+
+
+def backup_before(run: Run, session: Session, look: Look) -> str:
+    """Make the backup that the options require before anything is applied or undone.
+
+    Under the lock, once a call: a session that was lost meanwhile does not make it again.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        BackupError: there is none, so nothing may be changed.
+    """
+    if run.backup is not None:
+        return run.backup
+    options = BackupOptions(
+        directory=run.options.backup,
+        keep=run.options.backup_keep,
+        hook=run.options.backup_hook,
+    )
+    return backup_under_lock(run, session, look, options).path
 
 
 def _dump(tools: Tools, path: Path, options: BackupOptions) -> None:

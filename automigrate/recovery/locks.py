@@ -41,7 +41,7 @@ where datname = current_database() and application_name like 'automigrate %%'
 order by backend_start"""
 
 # Only while it still holds the lock: the pid may belong to another session by now.
-TERMINATE = f"select pg_terminate_backend(l.pid, 10000) {GRANTED} and l.pid = %(pid)s"  # noqa: S608
+TERMINATE = f"select pg_terminate_backend(l.pid, 10000) {GRANTED} and l.pid = %(pid)s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

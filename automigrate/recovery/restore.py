@@ -24,6 +24,7 @@ from automigrate.recovery.tools import tools_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from automigrate.database.advisory_lock import AdvisoryLock
     from automigrate.database.session import Look, Session
     from automigrate.recovery.tools import Tools
     from automigrate.run import Run
@@ -37,13 +38,15 @@ with ours as (
   where nspname !~ '^pg_' and nspname <> 'information_schema'),
 members as (select classid, objid from pg_depend where deptype = 'e')
 select statement from (
-  select 1, format('drop schema %I cascade', nspname) from pg_namespace n
+  select 1.0, format('drop schema %I cascade', nspname) from pg_namespace n
     where n.oid in (select oid from ours) and nspname <> 'public'
       and pg_has_role(n.nspowner, 'usage')
       and ('pg_namespace'::regclass, n.oid) not in (select classid, objid from members)
       and not exists (select from pg_extension e where e.extnamespace = n.oid)
   union all
-  select 2, format('drop %s if exists %I.%I cascade', case c.relkind when 'v' then 'view'
+  -- An identity column's sequence goes with its table.
+  select case when c.relkind in ('S', 'c') then 2.5 else 2 end,
+    format('drop %s if exists %I.%I cascade', case c.relkind when 'v' then 'view'
       when 'm' then 'materialized view' when 'S' then 'sequence' when 'f' then 'foreign table'
       when 'c' then 'type' else 'table' end, ours.nspname, c.relname)
     from pg_class c join ours on ours.oid = c.relnamespace
@@ -74,12 +77,15 @@ _PUBLIC = re.compile(r"^\d+; \d+ \d+ (?:SCHEMA|COMMENT|ACL) - (?:SCHEMA )?public
 
 PREAMBLE = """\
 \\set ON_ERROR_STOP on
+\\o /dev/null
 set client_min_messages = warning;
 begin;
 set local lock_timeout = '60s';
 set local statement_timeout = 0;
 """
-COMMIT = "\ncommit;\n"
+DONE = b"automigrate: all of it is there"
+ASK = b"\n\\echo " + DONE + b"\n"
+COMMIT = b"\ncommit;\n"
 
 SUPERUSER = "select rolsuper from pg_roles where rolname = current_user"
 EXTENSIONS = "select extname from pg_extension"
@@ -108,9 +114,9 @@ def restore(run: Run, path: str, *, programs: str | None = None) -> tuple[str, .
 
     def action(session: Session, look: Look) -> tuple[str, ...]:
         prepare(run, session, look)
-        lock, _ = take_lock(run, session, look)
+        lock, look = take_lock(run, session, look)
         tools = tools_for(run.source, run.control, directory=programs)
-        _replace(run, session, tools, path)
+        _replace(run, session, lock, tools, path)
         found = session.look(run.tables)
         lock.release()
         return tuple(sorted(found.heads))
@@ -118,7 +124,7 @@ def restore(run: Run, path: str, *, programs: str | None = None) -> tuple[str, .
     return run.until_settled(action)
 
 
-def _replace(run: Run, session: Session, tools: Tools, path: str) -> None:
+def _replace(run: Run, session: Session, lock: AdvisoryLock, tools: Tools, path: str) -> None:
     contents = _contents(session, tools, path)
     drops = [row[0] for row in session.connection.execute(DROPS).fetchall()]
     row = session.connection.execute(SUPERUSER).fetchone()
@@ -131,7 +137,7 @@ def _replace(run: Run, session: Session, tools: Tools, path: str) -> None:
             "--quiet",
             "--file=-",
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
         ) as psql,
         tools.started(
             "pg_restore",
@@ -148,12 +154,35 @@ def _replace(run: Run, session: Session, tools: Tools, path: str) -> None:
         if complete:
             errors = _drained(reader)
             tools.require("pg_restore", reader.wait(), errors)
-            _send(psql, COMMIT.encode())
+            complete = _all_there(psql)
+        if complete:
+            _require_lock(session, lock)
+            _send(psql, COMMIT)
         assert psql.stdin is not None
         with suppress(BrokenPipeError):
             psql.stdin.close()
         errors = _drained(psql)
         tools.require("psql", psql.wait() or (0 if complete else 1), errors)
+
+
+def _all_there(psql: subprocess.Popen[bytes]) -> bool:
+    """Wait until psql has run everything.
+
+    Only then the commit is sent: what is in the pipe already, psql carries out even when this
+    process has died and the lock is gone.
+    """
+    assert psql.stdout is not None
+    return _send(psql, ASK) and psql.stdout.readline().strip() == DONE
+
+
+def _require_lock(session: Session, lock: AdvisoryLock) -> None:
+    """Ask the server whether the lock is still ours.
+
+    Raises:
+        SessionLostError: it is not.
+    """
+    rows = [session.connection.execute(part.encode()).fetchone() for part in lock.claim()]
+    lock.confirm([row for row in rows if row is not None], ())
 
 
 def _pump(

@@ -23,6 +23,7 @@ from automigrate.errors import (
 )
 from automigrate.events import Phase, PhaseEntered, RunFailed
 from automigrate.recovery import descent as descents
+from automigrate.recovery.backup import backup_before
 from automigrate.recovery.holding import prepare, take_lock
 from automigrate.recovery.losses import losses
 from automigrate.verdict import DowngradeReport, RollbackPlan, RollbackStep
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from automigrate.database.session import Look, Session, Tables
     from automigrate.run import Run
 
-__all__ = ["Request", "plan_for", "roll_back"]
+__all__ = ["Request", "plan_for", "planned", "roll_back"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +48,6 @@ class Request:
     allow_data_loss: bool = False
     confirm: Callable[[RollbackPlan], bool] | None = None
     """Asked before the lock is taken, when nothing speaks against the plan."""
-    before: Callable[[Run, Session, RollbackPlan], str | None] | None = None
-    """Called under the lock, before anything is undone; returns where a backup is."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,7 +56,6 @@ class _Prepared:
 
     plan: RollbackPlan
     descent: Descent
-    backup: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,7 +88,7 @@ def roll_back(run: Run, request: Request) -> DowngradeReport:
         heads=tuple(sorted(look.heads)),
         reverted=tuple(run.applied),
         losses=tuple(loss for item in done for loss in item.plan.losses),
-        backup=next((item.backup for item in done if item.backup), None),
+        backup=run.backup,
         seconds=run.deadline.elapsed,
     )
 
@@ -143,8 +141,8 @@ def _locked(rollback: _Rollback, session: Session, look: Look, prepared: _Prepar
         return look
     if not rollback.request.allow_data_loss:
         _require_nothing_lost(session, prepared.plan, left)
-    if rollback.request.before is not None and prepared.backup is None:
-        prepared.backup = rollback.request.before(run, session, prepared.plan)
+    if run.options.backs_up:
+        run.backup = backup_before(run, session, look)
     seeing = run.on(run.tables)
     seeing._graph = left.graph  # noqa: SLF001 - with the revisions of the newer release
     status = seeing.judge(session, look)
@@ -162,8 +160,28 @@ def _prepare(run: Run, request: Request, session: Session, look: Look) -> _Prepa
     else:
         descent = descents.to_target(graph, look.heads, request.target)
     newer = {name: recorded[name] for name in descent.order if name not in run.graph}
+    plan = planned(run, session, look, descent, newer)
+    recorded_sql = {step.revision: step.sql or "" for step in plan.steps if step.recorded}
+    return _Prepared(plan=plan, descent=replace(descent, recorded=recorded_sql))
+
+
+def planned(
+    run: Run,
+    session: Session,
+    look: Look,
+    descent: Descent,
+    newer: Mapping[str, Recorded],
+) -> RollbackPlan:
+    """Say what a descent does and destroys.
+
+    Args:
+        run: the call.
+        session: to count with.
+        look: what was seen on it.
+        descent: what is to be undone.
+        newer: those of its revisions that no script defines.
+    """
     ways = _ways_back(run, descent, newer)
-    descent = replace(descent, recorded={name: ways[name].sql or "" for name in newer})
     scripts = {name: ways[name].sql for name in descent.order if not ways[name].irreversible}
     lost = losses(session.connection, scripts)
     steps = tuple(
@@ -178,10 +196,9 @@ def _prepare(run: Run, request: Request, session: Session, look: Look) -> _Prepa
         )
         for name in descent.order
     )
-    plan = RollbackPlan(
+    return RollbackPlan(
         current=tuple(sorted(look.heads)), target=tuple(sorted(descent.heads)), steps=steps
     )
-    return _Prepared(plan=plan, descent=descent)
 
 
 def _ways_back(run: Run, descent: Descent, newer: Mapping[str, Recorded]) -> dict[str, WayBack]:

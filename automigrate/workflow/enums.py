@@ -138,4 +138,5 @@ def _name(key: Key) -> str:
 
 
 def _literal(value: str) -> str:
-    return str(types.String().literal_processor(DIALECT)(value)  # type: ignore[no-untyped-call])
+    processor: Any = types.String().literal_processor(DIALECT)  # type: ignore[no-untyped-call]
+    return str(processor(value))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from automigrate.database.url import DatabaseURL
     from automigrate.workflow.project import Project
 
-__all__ = ["Recorder", "Rehearsal", "Stage"]
+__all__ = ["Recorder", "Rehearsal", "Stage", "environment_variable"]
 
 PROCESS_TIMEOUT = 60.0
 URL_VARIABLE = "DATABASE_URL"
@@ -100,6 +100,7 @@ class Rehearsal:
         version_table: str = VERSION_TABLE,
         version_table_schema: str | None = None,
         configured: dict[str, Any] | None = None,
+        live: bool = False,
     ) -> None:
         """Prepare it.
 
@@ -112,6 +113,7 @@ class Rehearsal:
             version_table_schema: where there is no env.py.
             configured: further arguments for `context.configure`; functions are called with what
                 env.py has given and return what to use.
+            live: the database is a real one: no version table is made in it.
         """
         self._project = project
         self._url = url
@@ -122,9 +124,15 @@ class Rehearsal:
             "version_table_schema": version_table_schema,
         }
         self._configured = configured or {}
+        self.live = live
         self._recorder: Recorder | None = None
         self._step: RevisionStep | None = None
         self._in_script = False
+
+    @property
+    def url(self) -> DatabaseURL:
+        """The scratch database."""
+        return self._url
 
     @property
     def raw(self) -> psycopg.Connection[Any]:
@@ -157,7 +165,7 @@ class Rehearsal:
         )
         with (
             one_run_per_process(Deadline(PROCESS_TIMEOUT), control),
-            _environment_variable(self._url),
+            environment_variable(self._url),
             engine.connect() as connection,
         ):
             raw: Any = connection.connection.dbapi_connection
@@ -224,7 +232,8 @@ class Rehearsal:
 
 
 @contextmanager
-def _environment_variable(url: DatabaseURL) -> Iterator[None]:
+def environment_variable(url: DatabaseURL) -> Iterator[None]:
+    """Have `DATABASE_URL` lead to a database meanwhile, with the driver that it had."""
     before = os.environ.get(URL_VARIABLE)
     scheme = (before or "").partition("://")[0]
     driver = scheme if scheme.startswith("postgresql+") else "postgresql"
@@ -320,7 +329,7 @@ class _Run:
         column: Any = context._version.c.version_num.type  # noqa: SLF001 - wider for long ids
         column.length = max(column.length, *map(len, self._project.graph), 0, 0)
         heads = context.get_current_heads()
-        if not heads:
+        if not heads and not self._rehearsal.live:
             context._ensure_version_table()  # noqa: SLF001 - as Alembic's own loop does
         self._connection.commit()
         maintainer = HeadMaintainer(context, heads)

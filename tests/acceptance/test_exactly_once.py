@@ -37,12 +37,12 @@ def ledger(project: Project) -> list[str]:
     """Write a history in which applying any revision twice shows: each doubles a balance."""
     project.add(
         "r0001",
-        upgrade='''
+        upgrade="""
             op.execute("create table account (id integer primary key, balance numeric not null)")
             op.execute("create table applied (revision text not null)")
             op.execute("insert into account select n, 1 from generate_series(1, 50) n")
             op.execute("insert into applied values ('r0001')")
-        ''',
+        """,
     )
     for number in range(2, REVISIONS + 1):
         revision = f"r{number:04d}"
@@ -85,7 +85,9 @@ def assert_nobody_deadlocked(database: Database, position: int) -> None:
         log.seek(position)
         text = log.read().decode(errors="replace")
     mine = [part for part in text.split("\x1e") if f"\x1f{database.name}\x1f" in part]
-    faults = [part for part in mine if re.search("ERROR:|FATAL:(?!  connection to client lost)", part)]
+    faults = [
+        part for part in mine if re.search("ERROR:|FATAL:(?!  connection to client lost)", part)
+    ]
     assert faults == []
 
 

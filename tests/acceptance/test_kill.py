@@ -10,6 +10,7 @@ import automigrate
 from automigrate import Outcome
 from tests.support.interruption import (
     HISTORY,
+    PATIENT,
     Point,
     assert_finished_as_undisturbed,
     history,
@@ -39,7 +40,7 @@ def test_another_process_finishes_after_kill(
     victims: list[Replica] = []
 
     def start(stop_at: str | None) -> Replica:
-        victims.append(Replica(database, project, stop_at=stop_at))
+        victims.append(Replica(database, project, stop_at=stop_at, **PATIENT))
         return victims[-1]
 
     try:
@@ -88,7 +89,7 @@ def test_a_waiting_process_takes_over_from_a_killed_one(
     started: list[Replica] = []
 
     def start(stop_at: str | None) -> Replica:
-        started.append(Replica(database, project, stop_at=stop_at))
+        started.append(Replica(database, project, stop_at=stop_at, **PATIENT))
         return started[-1]
 
     try:

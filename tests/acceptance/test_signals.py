@@ -55,8 +55,8 @@ def is_asleep(database: Database, number: int) -> bool:
     """Say whether a session is in the statement of a revision."""
     return bool(
         database.rows(
-            "select 1 from pg_stat_activity where datname = current_database() and state = 'active' "
-            f"and query like '%t{number} (id integer); select pg_sleep%' "
+            "select 1 from pg_stat_activity where datname = current_database() "
+            f"and state = 'active' and query like '%t{number} (id integer); select pg_sleep%' "
             "and pid <> pg_backend_pid()"
         )
     )
@@ -135,16 +135,12 @@ def test_a_signal_ends_a_waiter_at_once(database: Database, project: Project) ->
     until(lambda: is_asleep(database, 1), "the holder works")
     process = command(database, project)
     until(
-        lambda: (
-            database.rows("select 1 from pg_stat_activity where query like 'listen%' limit 1")
-            or database.rows(
-                "select 1 from pg_stat_activity where application_name like 'automigrate%' "
-                "and state = 'idle' and wait_event = 'ClientRead'"
-            )
+        lambda: database.rows(
+            "select 1 from pg_stat_activity where datname = current_database() and state = 'idle' "
+            "and application_name like 'automigrate %' and query like '%pg_locks%'"
         ),
-        "the waiter is connected",
+        "the waiter has asked for the holder",
     )
-    time.sleep(0.5)
     started = time.monotonic()
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=30)

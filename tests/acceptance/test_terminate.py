@@ -10,6 +10,7 @@ import automigrate
 from automigrate import Outcome
 from tests.support.interruption import (
     HISTORY,
+    PATIENT,
     Point,
     assert_finished_as_undisturbed,
     history,
@@ -40,7 +41,7 @@ def test_the_same_process_recovers_from_a_terminated_session(
     started: list[Replica] = []
 
     def start(stop_at: str | None) -> Replica:
-        started.append(Replica(database, project, stop_at=stop_at))
+        started.append(Replica(database, project, stop_at=stop_at, **PATIENT))
         return started[-1]
 
     try:

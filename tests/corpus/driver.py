@@ -1,6 +1,6 @@
-"""Run Alembic and automigrate on a project, in a process of its own: `python driver.py < steps`.
+"""Run Alembic and automigrate on a project, in a process of its own: `python driver.py RESULTS < steps`.
 
-Reads a JSON list of steps and writes a JSON list of what came of them. Between two steps the
+Reads a JSON list of steps and writes a JSON list of what came of them to a file. Between two steps the
 project's own modules are forgotten, because they may remember the database of the step before.
 """
 
@@ -33,7 +33,7 @@ def main() -> None:
         except BaseException as error:  # noqa: BLE001 - told to the test
             results.append({"error": f"{type(error).__name__}: {error}"})
             traceback.print_exc(file=sys.stderr)
-    json.dump(results, sys.__stdout__)
+    Path(sys.argv[1]).write_text(json.dumps(results))
 
 
 def alembic(step: dict[str, Any]) -> dict[str, Any]:

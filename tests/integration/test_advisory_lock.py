@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tests.support.servers import Database
 
 
-
 @pytest.fixture
 def lock(database: Database) -> Iterator[Callable[..., AdvisoryLock]]:
     """Open sessions, each with its view of the lock."""
@@ -72,7 +71,9 @@ def test_the_end_of_the_session_releases_it(lock: Callable[..., AdvisoryLock]) -
     """A terminated backend holds nothing."""
     first, second = lock("first"), lock("second")
     assert take(first)
-    second._session.connection.execute("select pg_terminate_backend(%s, 5000)", (first._session.pid,))
+    second._session.connection.execute(
+        "select pg_terminate_backend(%s, 5000)", (first._session.pid,)
+    )
     assert take(second)
 
 

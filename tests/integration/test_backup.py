@@ -147,14 +147,17 @@ def test_a_failed_dump_leaves_nothing(database: Database, project: Project, tmp_
     history(project)
     Migrator(database.url, project.scripts).upgrade()
     role = f"reader_of_{database.name}"[:60]
-    database.execute(f"create role {role} login password 'x'; grant pg_monitor to {role}")
+    database.execute(
+        f"create role {role} login password 'x';"
+        f"grant select on alembic_version, automigrate_journal to {role}"
+    )
     try:
         url = f"postgresql://{role}:x@{database.tcp_url.partition('@')[2]}"
         with pytest.raises(BackupError, match="pg_dump .* permission denied"):
             Migrator(url, project.scripts).backup(tmp_path / "backups")
         assert list((tmp_path / "backups").iterdir()) == []
     finally:
-        database.execute(f"drop role {role}")
+        database.execute(f"drop owned by {role}; drop role {role}")
 
 
 def test_a_failed_restore_changes_nothing(
@@ -237,3 +240,57 @@ def test_older_programs_are_refused(database: Database, tmp_path: Path) -> None:
     program.chmod(0o755)
     with pytest.raises(ConfigurationError, match="has pg_dump 9, and the server is PostgreSQL"):
         tools_for(source_of(database.url), Control(), directory=str(tmp_path))
+
+
+def test_an_upgrade_makes_its_backup_first(
+    database: Database, project: Project, tmp_path: Path
+) -> None:
+    """The backup holds what was there before the upgrade; an empty database needs none."""
+    history(project)
+    directory = tmp_path / "backups"
+    migrator = Migrator(database.url, project.scripts, backup=directory, backup_keep=1)
+    assert migrator.upgrade().backup is None
+    rows = checksums(database.url)
+    destroying(project)
+    report = migrator.upgrade()
+    assert report.backup is not None
+    migrator.restore(report.backup)
+    assert checksums(database.url) == rows
+    assert migrator.upgrade().backup != report.backup
+    assert len(list(directory.glob("*.dump"))) == 1
+    assert migrator.upgrade().backup is None
+
+
+def test_no_backup_no_migration(database: Database, project: Project, tmp_path: Path) -> None:
+    """Where the backup fails nothing is applied, and nothing is undone."""
+    history(project)
+    Migrator(database.url, project.scripts).upgrade()
+    destroying(project)
+    (tmp_path / "file").touch()
+    before = database.dump_schema(journal=True)
+    refusing = Migrator(database.url, project.scripts, backup=tmp_path / "file")
+    with pytest.raises(BackupError, match="directory cannot be used"):
+        refusing.upgrade()
+    with pytest.raises(BackupError):
+        Migrator(database.url, project.scripts, backup_hook="false").upgrade()
+    with pytest.raises(BackupError):
+        refusing.downgrade("base")
+    assert database.dump_schema(journal=True) == before
+
+
+def test_a_rollback_makes_its_backup_first(
+    database: Database, project: Project, tmp_path: Path
+) -> None:
+    """What a rollback destroys is in the backup."""
+    project.add(
+        "r1",
+        upgrade='op.execute("create table t as select 1 as id")',
+        downgrade='op.drop_table("t")',
+    )
+    migrator = Migrator(database.url, project.scripts, backup=tmp_path / "backups")
+    migrator.upgrade()
+    report = migrator.downgrade("base", allow_data_loss=True)
+    assert database.rows("select to_regclass('t') is null") == [(True,)]
+    assert report.backup is not None
+    assert migrator.restore(report.backup) == ("r1",)
+    assert database.rows("select id from t") == [(1,)]

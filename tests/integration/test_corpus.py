@@ -47,7 +47,9 @@ class Shape:
     def copy(cls, name: str, directory: Path) -> Shape:
         """Copy a folder of the corpus; compile its scripts where it ships them so."""
         source = CORPUS / name
-        shutil.copytree(source, directory, ignore=shutil.ignore_patterns("__pycache__", "case.toml"))
+        shutil.copytree(
+            source, directory, ignore=shutil.ignore_patterns("__pycache__", "case.toml")
+        )
         said = tomllib.loads((source / "case.toml").read_text())
         if "history" in said:
             versions = CORPUS / said["history"] / "migrations" / "versions"
@@ -78,10 +80,9 @@ class Shape:
     def run(self) -> list[dict[str, Any]]:
         """Run the steps in one process; return what came of each."""
         steps, self.steps = self.steps, []
-        results = []
-        # The ini file names the database, so that a step per database needs a file of its own.
+        results_file = self.directory.with_name("results.json")
         done = subprocess.run(
-            [sys.executable, str(CORPUS / "driver.py")],
+            [sys.executable, str(CORPUS / "driver.py"), str(results_file)],
             cwd=self.directory,
             input=json.dumps(steps),
             env={
@@ -95,15 +96,13 @@ class Shape:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        results = json.loads(done.stdout)
+        results: list[dict[str, Any]] = json.loads(results_file.read_text())
         for step, result in zip(steps, results, strict=True):
             if "error" in result:
                 pytest.fail(f"{step}: {result['error']}\n{done.stderr}", pytrace=False)
         return results
 
-    def _add(
-        self, tool: str, database: Database, second: Database | None, **step: Any
-    ) -> None:
+    def _add(self, tool: str, database: Database, second: Database | None, **step: Any) -> None:
         config = self._write_config(database, second)
         environment = {
             name: self._filled(value, database, second)
@@ -121,7 +120,7 @@ class Shape:
         )
 
     def _write_config(self, database: Database, second: Database | None) -> Path | None:
-        """Write the configuration that names a database."""
+        """Write a configuration of its own for each database, as the file names it."""
         template = self.directory / "alembic.ini"
         if not template.exists():
             return None
@@ -141,9 +140,7 @@ class Shape:
             "ASYNCPG": url.replace("+psycopg", "+asyncpg"),
             "NAME": database.name,
         }
-        return re.sub(
-            r"\$\{(\w+)\}", lambda match: values[match[1]].replace("%", percent), text
-        )
+        return re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]].replace("%", percent), text)
 
 
 def versions(database: Database) -> dict[tuple[str, str], list[str]]:
@@ -162,18 +159,16 @@ def state(database: Database) -> tuple[str, dict[tuple[str, str], list[str]]]:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_same_as_alembic(
-    name: str, databases: Callable[[], Database], tmp_path: Path
-) -> None:
-    """automigrate makes the schema and the version rows that plain Alembic makes.
+def test_same_as_alembic(name: str, databases: Callable[[], Database], tmp_path: Path) -> None:
+    """Schema and version rows become those that plain Alembic makes.
 
-    From an empty database, half-way after Alembic, half-way before Alembic, and again after
+    From an empty database; on the newest server also half-way after Alembic, and again after
     Alembic has gone down to the base.
     """
     shape = Shape.copy(name, tmp_path / name)
-    plain, fresh, half, again = (databases() for _ in range(4))
+    plain, fresh, half, again = made = [databases() for _ in range(4)]
     _require(shape, plain)
-    for database in (plain, fresh, half, again):
+    for database in made:
         if "setup" in shape.said:
             database.execute(shape.said["setup"])
     for database in (plain, half):
@@ -187,14 +182,16 @@ def test_same_as_alembic(
         shape.alembic(again, "upgrade", middle)
     shape.automigrate(fresh)
     shape.automigrate(fresh)
-    shape.alembic(half, "upgrade", middle)
-    shape.automigrate(half)
-    shape.automigrate(again)
-    if shape.said.get("downgrade", True):
-        base = shape.said.get("base", "base")
-        shape.alembic(again, "downgrade", base)
+    migrated = [fresh]
+    if _is_newest(plain):
+        migrated += [half, again]
+        shape.alembic(half, "upgrade", middle)
+        shape.automigrate(half)
         shape.automigrate(again)
-        shape.alembic(again, "upgrade", shape.target)
+        if shape.said.get("downgrade", True):
+            shape.alembic(again, "downgrade", "base")
+            shape.automigrate(again)
+            shape.alembic(again, "upgrade", shape.target)
     results = [result for result in shape.run() if result]
 
     wanted = state(plain)
@@ -205,9 +202,9 @@ def test_same_as_alembic(
     assert results[0]["applied"]
     assert results[1]["applied"] == []
     assert results[1]["outcome"] == "unchanged"
-    for database in (fresh, half, again):
+    for database in migrated:
         assert state(database) == wanted
-    assert all(not _open_rows(database) for database in (fresh, half, again))
+        assert not _open_rows(database)
 
 
 def _middle(shape: Shape) -> str:
@@ -231,8 +228,13 @@ def _require(shape: Shape, database: Database) -> None:
         if find_spec(module) is None:
             missing(f"package {module}")
     for extension in shape.said.get("extensions", ()):
-        if not database.rows("select from pg_available_extensions where name = %s", [extension]):
+        if not database.rows("select 1 from pg_available_extensions where name = %s", [extension]):
             pytest.skip(f"extension {extension} is missing on this server")
+
+
+def _is_newest(database: Database) -> bool:
+    (version,) = database.rows("show server_version_num")[0]
+    return int(version) >= 180000
 
 
 def _open_rows(database: Database) -> list[tuple[Any, ...]]:

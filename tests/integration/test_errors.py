@@ -95,9 +95,7 @@ def test_an_idle_session_that_was_ended_is_lost(database: Database) -> None:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else value.value,
 )
-def test_connections_that_fail(
-    change: dict[str, str], fault: Fault, database: Database
-) -> None:
+def test_connections_that_fail(change: dict[str, str], fault: Fault, database: Database) -> None:
     """What waiting cannot help is told from what it may."""
     with pytest.raises(psycopg.OperationalError) as raised:
         psycopg.connect(psycopg.conninfo.make_conninfo(database.tcp_url, **change))

@@ -68,6 +68,11 @@ def test_h2_waiters_hold_nothing_that_a_concurrent_index_waits_for(
         """,
     )
     waits = threading.Barrier(4)
+
+    def note(event: Event) -> None:
+        if isinstance(event, LockWaited):
+            waits.wait(LONG)
+
     with database.connect() as holder, ThreadPoolExecutor() as pool:
         holder.execute("select pg_advisory_lock(%s)", (KEY,))
         runs = [
@@ -76,9 +81,7 @@ def test_h2_waiters_hold_nothing_that_a_concurrent_index_waits_for(
                 database.url,
                 project.scripts,
                 poll_interval=0.2,
-                on_event=lambda event: (
-                    waits.wait(LONG) and None if isinstance(event, LockWaited) else None
-                ),
+                on_event=note,
             )
             for _ in range(3)
         ]
@@ -141,7 +144,9 @@ def test_h5_a_lost_session_is_not_replaced_silently(database: Database, project:
     assert not [one for one in database.statements() if "create table elsewhere" in one.text]
 
 
-def test_h7_a_standby_is_served_on_and_never_migrated(own_server: EmbeddedServer, tmp_path: Path) -> None:
+def test_h7_a_standby_is_served_on_and_never_migrated(
+    own_server: EmbeddedServer, tmp_path: Path
+) -> None:
     """A current standby is fine; with something pending its promotion is waited for."""
     project = Project.linear(tmp_path, 1)
     url = own_server.create_database("shop")
@@ -254,9 +259,7 @@ def test_h18_two_databases_of_one_process_do_not_mix(
     assert (database.rows(only_two), other.rows(only_two)) == ([(True,)], [(False,)])
 
 
-def test_h19_logging_of_the_application_is_untouched(
-    database: Database, project: Project
-) -> None:
+def test_h19_logging_of_the_application_is_untouched(database: Database, project: Project) -> None:
     """The stock env.py calls `fileConfig`, which would disable loggers and replace handlers."""
     project.extend(1)
     logger, handler = logging.getLogger("shop.checkout"), logging.NullHandler()
@@ -293,21 +296,35 @@ def test_h22_a_raw_commit_is_not_mistaken_for_a_rollback(
         upgrade="""
             op.execute("create table item (id integer)")
             op.execute("COMMIT")
-            op.execute("create index concurrently item_id on item (id)")
+            op.execute("insert into nowhere values (1)")
         """,
     )
     with pytest.raises(automigrate.UpgradeError) as raised:
         automigrate.upgrade(database.url, project.scripts)
     assert not raised.value.rolled_back
-    assert database.rows("select revision, state from automigrate_journal") == [
-        ("r0001", "failed")
-    ]
+    assert database.rows("select revision, state from automigrate_journal") == [("r0001", "failed")]
     assert database.rows("select to_regclass('item') is not null") == [(True,)]
 
 
-def test_h22_work_after_a_raw_commit_is_committed_too(
+def test_h22_a_concurrent_index_may_follow_a_raw_commit(
     database: Database, project: Project
 ) -> None:
+    """It runs outside of a transaction, as it does under psycopg2."""
+    project.add(
+        "r0001",
+        upgrade="""
+            op.execute("create table item (id integer)")
+            op.execute("COMMIT")
+            op.execute("create index concurrently item_id on item (id)")
+        """,
+    )
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001"]
+    assert database.rows("select indisvalid from pg_index where indrelid = 'item'::regclass") == [
+        (True,)
+    ]
+
+
+def test_h22_work_after_a_raw_commit_is_committed_too(database: Database, project: Project) -> None:
     """The next statement begins a new transaction, which ends with the version update."""
     project.add(
         "r0001",

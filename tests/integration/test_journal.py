@@ -87,9 +87,9 @@ def test_the_end_supersedes_interrupted_applications(journal: Journal, database:
     third = begin(journal, "r1")
     journal.finish(third, "r1", "upgrade")
     assert [entry.state for entry in journal.entries()] == ["reverted", "reverted", "applied"]
-    assert database.rows(
-        "select count(*) from automigrate_journal where finished_at is null"
-    ) == [(0,)]
+    assert database.rows("select count(*) from automigrate_journal where finished_at is null") == [
+        (0,)
+    ]
 
 
 def test_a_downgrade_reverts_what_was_applied(journal: Journal, database: Database) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import automigrate
 from automigrate.events import BlockersSeen, ProgressSeen, RevisionRecovered, RevisionStarted
+from tests.support.replicas import until
 
 if TYPE_CHECKING:
     from automigrate.events import Event
@@ -84,22 +85,22 @@ def test_an_idle_blocker_is_ended_where_that_is_allowed(
 def test_a_working_blocker_is_never_ended(database: Database, project: Project) -> None:
     """A session that does something is left alone, however long it takes."""
     with_alteration(project, database)
+    held = "select 1 from pg_locks where relation = 'item'::regclass and granted"
     with database.connect() as reader, ThreadPoolExecutor() as pool:
-        reader.execute("begin; select count(*) from item")
-        busy = pool.submit(reader.execute, "select pg_sleep(1.5)")
-        automigrate.upgrade(
+        busy = pool.submit(
+            reader.execute, "begin; select count(*) from item; select pg_sleep(1.5); commit"
+        )
+        until(lambda: database.rows(held), "the reader has its table lock")
+        report = automigrate.upgrade(
             database.url,
             project.scripts,
-            lock_timeout=0.5,
-            lock_timeout_max=0.5,
+            lock_timeout=30.0,
+            lock_timeout_max=30.0,
             cancel_blockers=0.1,
-            on_event=lambda event: (
-                reader.execute("commit") if busy.done() and not reader.closed else None
-            )
-            and None,
         )
         busy.result(LONG)
         assert not reader.closed
+    assert report.applied[0].attempts == 1
 
 
 def test_progress_of_an_index_build_is_told(database: Database, project: Project) -> None:

@@ -134,7 +134,7 @@ LOSSES = {
         "may destroy data: how much is not known",
     ),
     "what reads the database": (
-        'if op.get_bind().execute(sa.text("select count(*) from t")).scalar():\n    op.drop_table("t")',
+        "if op.get_bind().execute(sa.text('select 1 from t')).scalar():\n    op.drop_table('t')",
         "may destroy data: how much is not known",
     ),
 }
@@ -385,3 +385,75 @@ def database_without_r0003(database: Database) -> None:
         "delete from automigrate_journal where revision = 'r0003';"
         "update alembic_version set version_num = 'r0002'"
     )
+
+
+# -- on_failure ------------------------------------------------------------------------------------
+
+
+def failing(project: Project) -> Project:
+    """Add a revision that adds to an old table, one that makes its own, and one that fails."""
+    project.add(
+        "a",
+        upgrade="""
+            op.execute("alter table t_r0001 add column note text default 'x'")
+        """,
+        downgrade='op.drop_column("t_r0001", "note")',
+    )
+    project.add(
+        "b",
+        upgrade='op.execute("create table b as select 1 as id")',
+        downgrade='op.drop_table("b")',
+    )
+    project.add("c", upgrade='op.execute("select 1/0")')
+    return project
+
+
+def test_a_failed_upgrade_is_undone_as_a_whole(database: Database, tmp_path: Path) -> None:
+    """What the run had made goes, rows and all; what was there before stays."""
+    project = Project.linear(tmp_path, 1)
+    migrator = Migrator(database.url, project.scripts, on_failure="rollback")
+    migrator.upgrade()
+    database.execute("insert into t_r0001 values (1)")
+    before = database.dump_schema()
+    failing(project)
+    with pytest.raises(UpgradeError, match="The 2 revisions that this run had applied") as caught:
+        migrator.upgrade()
+    assert (caught.value.applied, caught.value.pending) == ((), ("a", "b", "c"))
+    assert heads(database) == ["r0001"]
+    assert database.dump_schema() == before
+    assert database.rows("select id from t_r0001") == [(1,)]
+
+
+def test_a_failed_first_upgrade_leaves_an_empty_database(
+    database: Database, tmp_path: Path
+) -> None:
+    """From an empty database everything is undone to the base."""
+    project = failing(Project.linear(tmp_path, 1))
+    with pytest.raises(UpgradeError, match="The 3 revisions"):
+        automigrate.upgrade(database.url, project.scripts, on_failure="rollback")
+    assert heads(database) == []
+    assert database.rows("select to_regclass('t_r0001') is null") == [(True,)]
+
+
+@pytest.mark.parametrize(
+    ("downgrade", "why"),
+    [
+        ('raise NotImplementedError("no")', "a cannot be undone"),
+        ('op.execute("delete from t_r0001")', "data would be lost: a deletes rows of t_r0001"),
+        ('op.get_bind().execute(sa.text("select 1")).scalar()', "data would be lost"),
+    ],
+)
+def test_what_cannot_be_undone_safely_stays(
+    downgrade: str, why: str, database: Database, tmp_path: Path
+) -> None:
+    """The error says why nothing was undone; what was applied stays applied."""
+    project = Project.linear(tmp_path, 1)
+    automigrate.upgrade(database.url, project.scripts)
+    database.execute("insert into t_r0001 values (1)")
+    project.add("a", downgrade=downgrade)
+    project.add("b", upgrade='op.execute("select 1/0")')
+    with pytest.raises(UpgradeError) as caught:
+        automigrate.upgrade(database.url, project.scripts, on_failure="rollback")
+    assert caught.value.applied == ("a",)
+    assert why in "".join(caught.value.__notes__)
+    assert heads(database) == ["a"]

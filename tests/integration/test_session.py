@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from tests.support.servers import Database
 
-VERSION_TABLE = "create table {} (version_num varchar(32) primary key); insert into {} values ('{}')"
+VERSION_TABLE = (
+    "create table {} (version_num varchar(32) primary key); insert into {} values ('{}')"
+)
 
 
 @pytest.fixture

@@ -23,17 +23,21 @@ from automigrate.events import (
     RevisionRetried,
     RevisionStarted,
 )
-from tests.support.projects import sqlalchemy_url
+from tests.support.projects import Project, sqlalchemy_url
+from tests.support.replicas import LONG, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from automigrate.events import Event
-    from tests.support.projects import Project
     from tests.support.servers import Database
 
 KEY = lock_key("public", "alembic_version")
-LONG = 60.0
+WAITS = """
+select 1 from pg_stat_activity where datname = current_database() and state = 'idle'
+and application_name like 'automigrate %'
+"""
 
 
 def applied(report: automigrate.UpgradeReport) -> list[str]:
@@ -191,8 +195,7 @@ def test_mode_wait_waits_until_another_process_has_migrated(
             timeout=LONG,
             poll_interval=0.2,
         )
-        with database.connect() as connection:
-            until_listening(connection, database)
+        until(lambda: database.rows(WAITS), "a session waits")
         automigrate.upgrade(database.url, project.scripts)
         report = waiter.result(LONG)
     assert report.outcome is Outcome.WAITED
@@ -223,25 +226,6 @@ def test_status_never_raises_for_a_verdict(database: Database, project: Project)
 # The lock
 
 
-def until_listening(connection: psycopg.Connection, database: Database) -> None:
-    """Wait until a session of automigrate has subscribed to the holder's notification."""
-    deadline = time.monotonic() + LONG
-    query = (
-        "select count(*) from pg_stat_activity where datname = %s "
-        "and application_name like 'automigrate %%' and query ilike '%%listen %%'"
-    )
-    seen = "select count(*) from pg_stat_activity where datname = %s and state = 'idle' and " + (
-        "application_name like 'automigrate %%'"
-    )
-    while time.monotonic() < deadline:
-        for text in (query, seen):
-            row = connection.execute(text.encode(), (database.name,)).fetchone()
-            if row and row[0]:
-                return
-        time.sleep(0.02)
-    pytest.fail("no session waits")
-
-
 def test_lock_timeout_names_the_holder(database: Database, project: Project) -> None:
     """Who holds the lock is in the error, by name and pid."""
     project.extend(1)
@@ -249,9 +233,7 @@ def test_lock_timeout_names_the_holder(database: Database, project: Project) -> 
         holder.execute("select pg_advisory_lock(%s)", (KEY,))
         events: list[Event] = []
         with pytest.raises(automigrate.LockTimeoutError, match="deploy of the shop") as raised:
-            automigrate.upgrade(
-                database.url, project.scripts, timeout=0.7, on_event=events.append
-            )
+            automigrate.upgrade(database.url, project.scripts, timeout=0.7, on_event=events.append)
         assert raised.value.holder is not None
         assert raised.value.holder.pid == holder.info.backend_pid
         assert raised.value.holder.since
@@ -316,8 +298,7 @@ def test_the_end_of_a_run_wakes_the_waiters(
 
     with ThreadPoolExecutor() as pool:
         holder = pool.submit(automigrate.upgrade, database.url, project.scripts, on_event=hold)
-        with database.connect() as connection:
-            until_row(connection, "select 1 from pg_class where relname = 't_r0001'")
+        until(lambda: database.rows("select 1 from pg_class where relname = 't_r0001'"), "it runs")
         second = pool.submit(
             automigrate.upgrade,
             database.url,
@@ -332,16 +313,6 @@ def test_the_end_of_a_run_wakes_the_waiters(
             with pytest.raises(automigrate.UpgradeError):
                 run.result(LONG)
     assert time.monotonic() - started < LONG / 4
-
-
-def until_row(connection: psycopg.Connection, query: str) -> None:
-    """Wait until a query returns a row."""
-    deadline = time.monotonic() + LONG
-    while time.monotonic() < deadline:
-        if connection.execute(query.encode()).fetchone():
-            return
-        time.sleep(0.02)
-    pytest.fail(f"no row: {query}")
 
 
 def test_a_waiter_reports_for_whom_it_waited(database: Database, project: Project) -> None:
@@ -481,11 +452,7 @@ def test_a_deadlock_with_the_application_is_survived(database: Database, project
     automigrate.upgrade(database.url, project.scripts)
     project.add("r0002", upgrade='op.execute("lock table a"); op.execute("lock table b")')
     events: list[Event] = []
-    with (
-        database.connect() as other,
-        database.connect() as watcher,
-        ThreadPoolExecutor() as pool,
-    ):
+    with database.connect() as other, ThreadPoolExecutor() as pool:
         other.execute("begin; lock table b")
         run = pool.submit(
             automigrate.upgrade,
@@ -495,7 +462,8 @@ def test_a_deadlock_with_the_application_is_survived(database: Database, project
             lock_timeout_max=20.0,
             on_event=events.append,
         )
-        until_row(watcher, "select 1 from pg_locks where not granted and relation = 'b'::regclass")
+        waits = "select 1 from pg_locks where not granted and relation = 'b'::regclass"
+        until(lambda: database.rows(waits), "the revision waits for the second table")
         other.execute("lock table a; commit")
         assert applied(run.result(LONG)) == ["r0002"]
     assert [event.sqlstate for event in of_type(events, RevisionRetried)] == ["40P01"]
@@ -532,11 +500,14 @@ def test_stop_ends_the_run_between_two_revisions(database: Database, project: Pr
 
 def test_abort_rolls_the_running_revision_back(database: Database, project: Project) -> None:
     """A revision at work is cancelled, and nothing of it stays."""
-    project.add("r0001", upgrade='op.execute("create table t ()"); op.execute("select pg_sleep(60)")')
+    project.add(
+        "r0001", upgrade='op.execute("create table t ()"); op.execute("select pg_sleep(60)")'
+    )
     migrator = Migrator(database.url, project.scripts)
-    with database.connect() as watcher, ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool:
         run = pool.submit(migrator.upgrade)
-        until_row(watcher, "select 1 from pg_stat_activity where wait_event = 'PgSleep'")
+        sleeps = "select 1 from pg_stat_activity where wait_event = 'PgSleep'"
+        until(lambda: database.rows(sleeps), "the revision sleeps")
         migrator.abort()
         with pytest.raises(automigrate.StoppedError):
             run.result(LONG)
@@ -618,9 +589,7 @@ def test_upgrade_async_leaves_the_event_loop_free(database: Database, project: P
     assert ticks > 10
 
 
-def test_a_listener_that_raises_does_not_fail_the_run(
-    database: Database, project: Project
-) -> None:
+def test_a_listener_that_raises_does_not_fail_the_run(database: Database, project: Project) -> None:
     """It is dropped at its first error, and the others hear on."""
     project.extend(2)
     heard: list[Event] = []
@@ -665,11 +634,9 @@ def keywords(database: Database) -> str:
 @pytest.mark.parametrize("source", [engine, async_engine, function, keywords])
 @pytest.mark.parametrize("env", ["generic", None], ids=["env.py", "no env.py"])
 def test_every_source_of_connections_migrates(
-    source: Callable[[Database], object], env: str | None, database: Database, tmp_path: Any
+    source: Callable[[Database], object], env: str | None, database: Database, tmp_path: Path
 ) -> None:
     """Engines, functions and keyword strings serve as a URL does, with env.py and without."""
-    from tests.support.projects import Project
-
     project = Project.linear(tmp_path, 2, env=env)
     given = source(database)
     assert applied(automigrate.upgrade(given, project.scripts)) == ["r0001", "r0002"]

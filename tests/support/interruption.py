@@ -26,6 +26,7 @@ __all__ = [
     "CONCURRENT",
     "HISTORY",
     "LAST",
+    "PATIENT",
     "Point",
     "assert_finished_as_undisturbed",
     "history",
@@ -35,6 +36,9 @@ __all__ = [
 HISTORY = ("r0001", "r0002", "r0003", "r0004")
 CONCURRENT = "r0003"
 LAST = "r0004"
+
+PATIENT = {"lock_timeout": 30.0, "lock_timeout_max": 30.0}
+"""Options with which a revision stays where it waits, instead of being tried again."""
 
 WITHIN, BEFORE_COMMIT, IN_COMMIT = 701, 702, 703
 """Advisory locks that r0002 waits for: in its middle, at its end, while it commits."""

@@ -104,6 +104,11 @@ class Replica:
                 return told
         pytest.fail(f"it never told {name}: {self}")
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def kill(self) -> None:
         """End it with SIGKILL and wait until it is gone."""
         self._process.kill()

@@ -48,6 +48,7 @@ class _Orders:
     scripts: str
     point: str | None
     revision: str | None
+    audited: bool
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -65,15 +66,27 @@ class Victim:
         *,
         point: faults.Point | None = None,
         revision: str | None = None,
+        audited: bool = False,
         **options: Any,
     ) -> None:
-        """Start it; it holds up when it first passes the point (at the revision, if named)."""
+        """Start it.
+
+        Args:
+            url: the database.
+            scripts: the script directory.
+            point: where it holds up, at the first passage.
+            revision: only at this revision.
+            audited: whether it writes into the table ``audit.events`` when it believes to hold
+                the lock, by the server's clock.
+            **options: as for `automigrate.upgrade`.
+        """
         ours, theirs = _context.Pipe()
         orders = _Orders(
             url=url,
             scripts=str(scripts),
             point=None if point is None else point.value,
             revision=revision,
+            audited=audited,
             options={"timeout": LONG / 2, "poll_interval": 1.0, **options},
         )
         self.backend = 0
@@ -82,6 +95,11 @@ class Victim:
         self._process.start()
         theirs.close()
         self._ended: tuple[Any, ...] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.is_alive()
 
     @property
     def pid(self) -> int:
@@ -138,6 +156,15 @@ class Victim:
         return told
 
 
+def _audit(reached: faults.Reached) -> None:
+    """Tell the server what this process believes about the lock."""
+    if reached.point in {faults.Point.LOCK_TAKEN, faults.Point.VERIFIED}:
+        reached.connection.execute(
+            "insert into audit.events values (pg_backend_pid(), %s, clock_timestamp())",
+            (reached.point.value,),
+        )
+
+
 def _run(pipe: Connection, orders: _Orders) -> None:
     """Migrate in the child process."""
 
@@ -151,6 +178,8 @@ def _run(pipe: Connection, orders: _Orders) -> None:
         if orders.point is not None:
             point = faults.Point(orders.point)
             stack.enter_context(faults.injected(faults.once(point, hold, revision=orders.revision)))
+        if orders.audited:
+            stack.enter_context(faults.injected(_audit))
         stack.enter_context(stopped_by_signals(migrator, grace=LONG))
         try:
             report = migrator.upgrade()

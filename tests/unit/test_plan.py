@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from automigrate.errors import (
@@ -280,7 +282,7 @@ def test_a_changed_checksum_is_modified() -> None:
 # What follows
 
 
-def given(verdict: Verdict, **more: tuple[str, ...]) -> Status:
+def given(verdict: Verdict, **more: Any) -> Status:
     """Make a status with a verdict."""
     return Status(verdict=verdict, current=("b",), wanted=("c",), **more)
 
@@ -322,13 +324,9 @@ def test_what_is_served_or_acted_on(verdict: Verdict, options: Options, expected
         (Verdict.INTERRUPTED, CHECK, InterruptedRevisionError),
     ],
 )
-def test_what_is_refused(
-    verdict: Verdict, options: Options, kind: type[AutomigrateError]
-) -> None:
+def test_what_is_refused(verdict: Verdict, options: Options, kind: type[AutomigrateError]) -> None:
     """Each refusal has its own class."""
-    status = given(
-        verdict, unknown=("x",), modified=("a",), interrupted=("c",), pending=("c",)
-    )
+    status = given(verdict, unknown=("x",), modified=("a",), interrupted=("c",), pending=("c",))
     assert type(decide(status, options)) is kind
 
 

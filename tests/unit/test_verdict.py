@@ -42,8 +42,10 @@ def test_a_holder_is_named_as_far_as_it_is_known(holder: Holder, text: str) -> N
                 age_seconds=12.34,
                 query="select 1",
             ),
-            "report (pid 7, user app, idle in transaction, transaction open for 12.3 s, "
-            "query: select 1)",
+            (
+                "report (pid 7, user app, idle in transaction, transaction open for 12.3 s, "
+                "query: select 1)"
+            ),
         ),
     ],
 )

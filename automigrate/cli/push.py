@@ -1,0 +1,90 @@
+"""`automigrate push`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from automigrate.cli import output
+from automigrate.cli.generate import ask_rename
+from automigrate.cli.local import (
+    as_json,
+    database_of,
+    interactive,
+    local,
+    metadata_of,
+    project_of,
+    warn,
+)
+from automigrate.database.url import DatabaseURL
+from automigrate.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from automigrate.cli.settings import Settings
+    from automigrate.workflow.live import Pushed
+
+
+@local(
+    "automigrate push --database-url embedded:.postgres",
+    "automigrate push --yes --rename users.name:full_name",
+    required=("database_url",),
+)
+@click.option("--rename", "renames", multiple=True, metavar="OLD:NEW", help="As in `generate`.")
+@click.option("--drop", "drops", multiple=True, help="As in `generate`.")
+@click.option("--force", is_flag=True, help="Although data is lost.")
+@click.option("--dry-run", is_flag=True, help="Show the SQL only.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@as_json
+def command(
+    settings: Settings,
+    *,
+    renames: tuple[str, ...],
+    drops: tuple[str, ...],
+    force: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Bring your own development database to the models, without a revision.
+
+    Shows the SQL and asks before it runs it. Refuses a database that others use (its journal tells)
+    and, without --force, to lose data. Revisions are for everything else: `generate`, `upgrade`.
+    """
+    from automigrate.workflow.live import push
+    from automigrate.workflow.renames import Answers
+
+    asking = interactive() and not as_json
+
+    def confirm(pushed: Pushed) -> bool:
+        if not as_json:
+            for statement in pushed.statements:
+                output.line(f"{statement};")
+            warn(f"loses data: it {loss}." for loss in pushed.losses)
+        if dry_run or yes:
+            return not dry_run
+        if not asking:
+            raise ConfigurationError("nobody can be asked here: say --yes, or --dry-run.")
+        return click.confirm("Run this?", err=True)
+
+    project = project_of(settings)
+    models = metadata_of(settings, project)
+    with database_of(settings) as url:
+        done = push(
+            project,
+            DatabaseURL.parse(url),
+            models,
+            answers=Answers(renames, drops, ask_rename if asking else None),
+            force=force or dry_run,
+            confirm=confirm,
+        )
+    warn(done.warnings)
+    if as_json:
+        output.json_line(
+            {"statements": done.statements, "losses": done.losses, "applied": done.applied}
+        )
+    elif done.applied:
+        output.line(f"automigrate: pushed {len(done.statements)} statements")
+    elif not done.statements:
+        output.line("automigrate: no difference between models and database")
+    return 0

@@ -1,0 +1,154 @@
+"""Compare models with a real database, and bring a developer's own to them without a file."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+
+from automigrate.errors import ConfigurationError
+from automigrate.workflow import comparison
+from automigrate.workflow.comparison import compare
+from automigrate.workflow.describing import described
+from automigrate.workflow.development import require_development
+from automigrate.workflow.enums import enum_changes
+from automigrate.workflow.generate import Proposal, propose
+from automigrate.workflow.operations import DIALECT, leaves
+from automigrate.workflow.reaching import reaching
+from automigrate.workflow.rehearsal import Rehearsal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+
+    from alembic.runtime.migration import RevisionStep
+    from sqlalchemy import MetaData
+    from sqlalchemy.engine import Connection
+
+    from automigrate.database.url import DatabaseURL
+    from automigrate.workflow.project import Project
+    from automigrate.workflow.rehearsal import Stage
+    from automigrate.workflow.renames import Answers
+
+__all__ = ["Pushed", "differences", "push"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Pushed:
+    """What `push` did."""
+
+    statements: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    applied: bool = False
+    _proposal: Proposal | None = field(default=None, repr=False)
+
+
+def differences(project: Project, url: DatabaseURL, models: Sequence[MetaData] | None) -> list[str]:
+    """Say what would bring a database to the models; changes nothing, locks nothing.
+
+    Raises:
+        ConfigurationError: there are no models.
+        DatabaseUnavailableError: the database cannot be asked.
+    """
+    found: list[str] = []
+
+    def steps(stage: Stage) -> Generator[RevisionStep, None, None]:
+        script = compare(stage.context).upgrade_ops
+        assert script is not None
+        enums = enum_changes(stage.connection, comparison.metadata_of(stage.context), script)
+        found.extend(statement.statement for statement in (*enums.created, *enums.added_values))
+        found.extend(described(script))
+        found.extend(statement.statement for statement in enums.dropped)
+        yield from ()  # no step
+
+    _run(project, url, models, steps)
+    return found
+
+
+def push(
+    project: Project,
+    url: DatabaseURL,
+    models: Sequence[MetaData] | None,
+    *,
+    answers: Answers,
+    force: bool,
+    confirm: Callable[[Pushed], bool],
+) -> Pushed:
+    """Bring a developer's database to the models, without a revision.
+
+    Everything but new enum values happens in one transaction; the version table stays as it is.
+
+    Args:
+        project: for env.py and its filters.
+        url: the database.
+        models: in the place of env.py's.
+        answers: about renames.
+        force: do it although data is lost.
+        confirm: called with the SQL before anything is changed; `False` leaves it.
+
+    Raises:
+        ConfigurationError: the database is shared, a rename is undecided, or data would be lost.
+        DatabaseUnavailableError: the database cannot be reached, or refuses a statement.
+    """
+    require_development(url, "push")
+    pushed = Pushed()
+
+    def steps(stage: Stage) -> Generator[RevisionStep, None, None]:
+        proposal = propose(stage.context, answers)
+        stage.connection.rollback()  # it was only tried
+        pushed.statements = tuple(_statements(proposal))
+        pushed.losses, pushed.warnings = tuple(proposal.losses), tuple(proposal.warnings)
+        if pushed.losses and not force:
+            raise ConfigurationError(
+                [f"push {loss}." for loss in pushed.losses]
+                + ["Nothing was changed. Say --force if that data may go."]
+            )
+        if pushed.statements and confirm(pushed):
+            _apply(stage.context, stage.connection, proposal)
+            pushed.applied = True
+        yield from ()  # no step
+
+    _run(project, url, models, steps)
+    return pushed
+
+
+def _run(
+    project: Project,
+    url: DatabaseURL,
+    models: Sequence[MetaData] | None,
+    steps: Callable[[Stage], Generator[RevisionStep, None, None]],
+) -> None:
+    with reaching(url):
+        Rehearsal(project, url, models=models, configured=comparison.configured(), live=True).run(
+            steps
+        )
+
+
+def _statements(proposal: Proposal) -> Iterator[str]:
+    """Render what would be run."""
+    yield from (statement.statement for statement in proposal.added_values)
+    yield from (rename.statement for rename in proposal.renames)
+    buffer = io.StringIO()
+    context = MigrationContext.configure(
+        dialect=DIALECT, opts={"as_sql": True, "output_buffer": buffer}
+    )
+    with Operations.context(context) as operations:
+        for operation in leaves(proposal.operations):
+            operations.invoke(operation)
+    yield from (part.strip() for part in buffer.getvalue().split(";\n\n") if part.strip())
+
+
+def _apply(context: Any, connection: Connection, proposal: Proposal) -> None:
+    for statement in proposal.added_values:
+        connection.execute(text(str(statement.sqltext)))
+    connection.commit()
+    for rename in proposal.renames:
+        connection.execute(text(rename.statement))
+    with Operations.context(context) as operations:
+        for operation in leaves(proposal.operations):
+            operations.invoke(operation)
+    connection.commit()

@@ -1,0 +1,617 @@
+"""What env.py files do beyond the stock template, and what automigrate makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import pytest
+
+import automigrate
+from automigrate.errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    ScriptImportError,
+    UpgradeError,
+)
+from automigrate.verdict import Verdict
+from tests.support.projects import Project, sqlalchemy_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.servers import Database
+
+CONNECT = """
+from alembic import context
+from sqlalchemy import create_engine, pool, text
+
+url = context.config.get_main_option("sqlalchemy.url")
+engine = create_engine(url, poolclass=pool.NullPool)
+"""
+TENANTS = f"""
+{CONNECT}
+tenants = context.get_x_argument(as_dictionary=True)["tenants"].split("+")
+for tenant in tenants:
+    with engine.connect() as connection:
+        connection.execute(text(f"create schema if not exists {{tenant}}"))
+        connection.execute(text(f"set search_path to {{tenant}}"))
+        connection.commit()
+        context.configure(connection=connection, version_table_schema=tenant)
+        try:
+            with context.begin_transaction():
+                context.run_migrations()
+        except Exception:
+            if "continue=true" not in context.get_x_argument():
+                raise
+"""
+CONCURRENTLY = """
+with op.get_context().autocommit_block():
+    op.execute("create index concurrently ix on t_r0001 (id)")
+"""
+
+
+def applied(report: automigrate.UpgradeReport) -> list[str]:
+    """Return what a run applied."""
+    return [item.revision for item in report.applied]
+
+
+def one_of(tmp_path: Path, env: str, revisions: int = 2) -> Project:
+    """Write a project with this env.py."""
+    project = Project(tmp_path, env=env)
+    project.extend(revisions)
+    return project
+
+
+# Which database
+
+
+def test_multidb_upgrades_the_database_that_was_given(
+    databases: Callable[[], Database], tmp_path: Path
+) -> None:
+    """With the multidb template each call takes care of one database and leaves the other."""
+    first, second, plain_first, plain_second = (databases() for _ in range(4))
+    project = Project(tmp_path, env="multidb")
+    project.add("r1", upgrade="op.execute(f'create table t_{engine_name} (id integer)')")
+    project.set_url(plain_first.url, plain_second.url)
+    project.alembic("upgrade", "head")
+    project.set_url(first.url, second.url)
+
+    assert applied(automigrate.upgrade(second.url, project.scripts)) == ["r1"]
+    assert first.rows("select 1 from pg_tables where tablename = 'alembic_version'") == []
+    assert applied(automigrate.upgrade(first.url, project.scripts)) == ["r1"]
+    assert applied(automigrate.upgrade(first.url, project.scripts)) == []
+    assert first.dump_schema() == plain_first.dump_schema()
+    assert second.dump_schema() == plain_second.dump_schema()
+
+
+def test_another_database_is_refused(databases: Callable[[], Database], tmp_path: Path) -> None:
+    """Where env.py connects elsewhere, nothing is applied and the error names that database."""
+    ours, theirs = databases(), databases()
+    project = one_of(
+        tmp_path,
+        CONNECT.replace(
+            'context.config.get_main_option("sqlalchemy.url")', repr(sqlalchemy_url(theirs.url))
+        )
+        + """
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+""",
+    )
+    with pytest.raises(ConfigurationError, match=f"connects to the database '{theirs.name}'"):
+        automigrate.upgrade(ours.url, project.scripts)
+    for database in (ours, theirs):
+        assert database.rows("select 1 from pg_tables where tablename like 't_%'") == []
+
+
+def test_another_kind_of_database_is_refused(database: Database, tmp_path: Path) -> None:
+    """An env.py that connects to SQLite is refused."""
+    project = one_of(
+        tmp_path,
+        """
+        from alembic import context
+        from sqlalchemy import create_engine
+
+        with create_engine("sqlite://").connect() as connection:
+            context.configure(connection=connection)
+            context.run_migrations()
+        """,
+    )
+    with pytest.raises(ConfigurationError, match="env.py connects to sqlite"):
+        automigrate.upgrade(database.url, project.scripts)
+
+
+def test_a_connection_that_fails_is_told(database: Database, tmp_path: Path) -> None:
+    """Where env.py cannot connect on its own, the error says that it is env.py's connection."""
+    project = one_of(
+        tmp_path,
+        """
+        from sqlalchemy import create_engine
+
+        create_engine("postgresql+psycopg://nobody:secret@/no_such_database?host=/tmp").connect()
+        """,
+    )
+    with pytest.raises(DatabaseUnavailableError, match="env.py opens itself") as caught:
+        automigrate.upgrade(database.url, project.scripts, timeout=1.0)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "text"),
+    [
+        ("1 / 0", ScriptImportError, "ZeroDivisionError: division by zero"),
+        ("import no_such_package", ScriptImportError, "No module named 'no_such_package'"),
+        ("x = 1", ConfigurationError, r"without calling context.run_migrations\(\)"),
+        (
+            CONNECT + "with engine.connect() as it: it.execute(text('select * from missing'))",
+            ScriptImportError,
+            'relation "missing" does not exist',
+        ),
+    ],
+)
+def test_a_broken_env_py_is_named(
+    database: Database, tmp_path: Path, source: str, error: type[Exception], text: str
+) -> None:
+    """What env.py does wrong is told with its file, or with what it fails to do."""
+    project = one_of(tmp_path, source)
+    with pytest.raises(error, match=text):
+        automigrate.upgrade(database.url, project.scripts)
+
+
+# Version tables
+
+
+def test_options_that_contradict_env_py_say_what_to_set(database: Database, tmp_path: Path) -> None:
+    """An option that names another version table than env.py is refused with both names."""
+    project = one_of(
+        tmp_path,
+        CONNECT
+        + """
+with engine.connect() as connection:
+    context.configure(connection=connection, version_table="theirs")
+    context.run_migrations()
+""",
+    )
+    with pytest.raises(ConfigurationError, match="version_table='theirs', the option says 'ours'"):
+        automigrate.upgrade(database.url, project.scripts, version_table="ours")
+
+
+def test_a_version_table_that_only_a_helper_knows_is_found(
+    database: Database, tmp_path: Path
+) -> None:
+    """A database with tables is not taken for unmanaged where env.py's text hides its table."""
+    project = one_of(
+        tmp_path,
+        CONNECT
+        + """
+options = dict(map(lambda pair: pair.split("="), ["version_" + "table=hidden"]))
+with engine.connect() as connection:
+    context.configure(connection=connection, **options)
+    with context.begin_transaction():
+        context.run_migrations()
+""",
+    )
+    project.alembic("upgrade", "r0001", url=database.url)
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0002"]
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == []
+    assert automigrate.Migrator(database.url, project.scripts).status().verdict is Verdict.CURRENT
+
+
+def test_a_schema_that_nobody_creates_is_told(database: Database, tmp_path: Path) -> None:
+    """A version table in a missing schema is refused with the name of the schema."""
+    project = one_of(
+        tmp_path,
+        CONNECT
+        + """
+with engine.connect() as connection:
+    context.configure(connection=connection, version_table_schema="nowhere")
+    context.run_migrations()
+""",
+    )
+    with pytest.raises(ConfigurationError, match="schema 'nowhere' .* does not exist"):
+        automigrate.upgrade(database.url, project.scripts)
+
+
+# Tenants
+
+
+def test_each_tenant_gets_what_it_lacks(database: Database, tmp_path: Path) -> None:
+    """In a loop over tenants, a new tenant gets all and the others what is new to them."""
+    project = one_of(tmp_path, TENANTS, 2)
+    migrator = automigrate.Migrator(database.url, project.scripts, x_arguments=["tenants=one+two"])
+    assert applied(migrator.upgrade()) == ["r0001", "r0002"] * 2
+    assert applied(migrator.upgrade()) == []
+    assert migrator.check().verdict is Verdict.CURRENT
+    project.extend(1)
+    more = automigrate.Migrator(
+        database.url, project.scripts, x_arguments=["tenants=one+two+three"]
+    )
+    assert more.status().verdict is not Verdict.CURRENT
+    assert applied(more.upgrade()) == ["r0003", "r0003", "r0001", "r0002", "r0003"]
+    assert database.rows(
+        "select schemaname from pg_tables where tablename = 't_r0003' order by 1"
+    ) == [("one",), ("three",), ("two",)]
+    for tenant in ("one", "two", "three"):
+        assert database.rows(f"select version_num from {tenant}.alembic_version") == [("r0003",)]
+        assert database.rows(f"select count(*) from {tenant}.automigrate_journal")[0][0] >= 2
+
+
+def test_a_tenant_that_fails_does_not_stop_those_that_env_py_goes_on_with(
+    database: Database, tmp_path: Path
+) -> None:
+    """The others are upgraded where env.py goes on; the failure is told in the end."""
+    project = one_of(tmp_path, TENANTS, 1)
+    automigrate.upgrade(database.url, project.scripts, x_arguments=["tenants=one+two+three"])
+    database.execute("create table two.t_r0002 (id integer)")
+    project.extend(1)
+    arguments = ["tenants=one+two+three", "continue=true"]
+    with pytest.raises(UpgradeError, match="r0002 failed: DuplicateTable"):
+        automigrate.upgrade(database.url, project.scripts, x_arguments=arguments)
+    assert [
+        database.rows(f"select version_num from {tenant}.alembic_version")[0][0]
+        for tenant in ("one", "two", "three")
+    ] == ["r0002", "r0001", "r0002"]
+
+
+def test_tenants_raced_for_are_migrated_once(database: Database, tmp_path: Path) -> None:
+    """Processes that start at once on an empty database apply each revision once per tenant."""
+    project = one_of(tmp_path, TENANTS, 3)
+    script = textwrap.dedent(f"""
+        import automigrate
+        report = automigrate.upgrade(
+            {database.url!r}, {str(project.scripts)!r}, x_arguments=["tenants=a+b+c"], timeout=60.0
+        )
+        print(len(report.applied))
+    """)
+    processes = [start(script) for _ in range(4)]
+    outcomes = [process.communicate(timeout=90) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, outcomes
+    assert sum(int(out) for out, _ in outcomes) == 9
+
+
+# Locks of env.py's own
+
+
+def test_a_lock_of_env_py_does_not_hang_a_concurrent_index(
+    database: Database, tmp_path: Path
+) -> None:
+    """Three processes, each with an env.py that takes pg_advisory_lock: one applies, all end."""
+    project = one_of(
+        tmp_path,
+        CONNECT
+        + """
+with engine.connect() as connection:
+    connection.execute(text("set statement_timeout = 5000"))
+    context.configure(connection=connection, transaction_per_migration=True)
+    with context.begin_transaction():
+        connection.execute(text("select pg_advisory_lock(hashtext(:name))"), {"name": "alembic"})
+        context.run_migrations()
+        context.get_bind().commit()
+        connection.execute(text("select pg_advisory_unlock(hashtext('alembic'))"))
+""",
+        1,
+    )
+    project.add("r0002", upgrade=CONCURRENTLY)
+    script = textwrap.dedent(f"""
+        import automigrate
+        print(len(automigrate.upgrade({database.url!r}, {str(project.scripts)!r}).applied))
+    """)
+    processes = [start(script) for _ in range(3)]
+    outcomes = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 3, outcomes
+    assert sorted(int(out) for out, _ in outcomes) == [0, 0, 2]
+
+
+def test_a_lock_of_env_py_is_waited_for_by_trying(database: Database, tmp_path: Path) -> None:
+    """Env.py's lock held by plain Alembic: no session of ours waits in pg_advisory_lock (H2)."""
+    project = one_of(
+        tmp_path,
+        CONNECT
+        + """
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    connection.execute(text("select pg_advisory_xact_lock(4711)"))
+    with context.begin_transaction():
+        context.run_migrations()
+""",
+    )
+    with database.connect() as other:
+        other.execute("select pg_advisory_lock(4711)")
+        with pytest.raises(automigrate.AutomigrateError) as caught:
+            automigrate.upgrade(database.url, project.scripts, timeout=1.0)
+    assert caught.value.exit_code == 5
+    assert not [s for s in database.statements() if "pg_advisory_xact_lock(4711)" in s.text]
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001", "r0002"]
+
+
+def test_statements_before_configuring_do_not_break_autocommit_blocks(
+    database: Database, tmp_path: Path
+) -> None:
+    """What makes plain Alembic fail with a bare AssertionError works here (H23)."""
+    project = one_of(
+        tmp_path,
+        CONNECT
+        + """
+with engine.connect() as connection:
+    connection.execute(text("select 1"))
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+""",
+        1,
+    )
+    project.add("r0002", upgrade=CONCURRENTLY)
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001", "r0002"]
+
+
+def test_env_py_that_reads_its_own_tables_does_not_block_the_revisions(
+    database: Database, tmp_path: Path
+) -> None:
+    """A lock on a table that env.py's open transaction holds is given back before revisions run."""
+    project = one_of(
+        tmp_path,
+        CONNECT
+        + """
+with engine.connect() as connection:
+    connection.execute(text("select * from settings"))
+    context.configure(connection=connection)
+    connection.execute(text("select * from settings"))
+    with context.begin_transaction():
+        context.run_migrations()
+""",
+        1,
+    )
+    project.add("r0002", upgrade='op.execute("alter table settings add column a integer")')
+    database.execute(
+        "create table settings (id integer); create table alembic_version (version_num text);"
+        "insert into alembic_version values ('r0001')"
+    )
+    assert applied(automigrate.upgrade(database.url, project.scripts, timeout=5.0)) == ["r0002"]
+
+
+# A guest in the process
+
+
+ASYNC = """
+import asyncio
+from alembic import context
+from sqlalchemy.ext.asyncio import create_async_engine
+
+def run(connection):
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+
+async def main():
+    engine = create_async_engine(context.config.get_main_option("sqlalchemy.url"))
+    async with engine.connect() as connection:
+        await connection.run_sync(run)
+    await engine.dispose()
+"""
+
+
+def test_an_async_env_py_runs_inside_of_a_running_loop(database: Database, tmp_path: Path) -> None:
+    """Env.py's asyncio.run works under the application's event loop, which stays the current."""
+    project = one_of(tmp_path, ASYNC + "asyncio.run(main())")
+
+    async def startup() -> list[str]:
+        loop = asyncio.get_running_loop()
+        awaited = await automigrate.upgrade_async(database.url, project.scripts, target="r0001")
+        blocking = automigrate.upgrade(database.url, project.scripts)
+        assert asyncio.get_running_loop() is loop
+        return applied(awaited) + applied(blocking)
+
+    assert asyncio.run(startup()) == ["r0001", "r0002"]
+
+
+def test_a_loop_that_was_set_stays_set(database: Database, tmp_path: Path) -> None:
+    """The event loop of the calling thread is the same afterwards, though env.py sets its own."""
+    project = one_of(tmp_path, ASYNC + "asyncio.run(main())")
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        automigrate.upgrade(database.url, project.scripts)
+        assert asyncio.get_event_loop() is loop
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def test_env_py_finds_the_way_back_from_a_worker_thread(database: Database, tmp_path: Path) -> None:
+    """Env.py may call back into anyio's loop from the worker thread that runs it (Prefect)."""
+    project = one_of(tmp_path, ASYNC + "import anyio.from_thread\nanyio.from_thread.run(main)")
+
+    async def startup() -> list[str]:
+        return applied(
+            await anyio.to_thread.run_sync(automigrate.upgrade, database.url, project.scripts)
+        )
+
+    assert anyio.run(startup) == ["r0001", "r0002"]
+
+
+def test_the_process_is_as_before(database: Database, tmp_path: Path) -> None:
+    """Logging, environment, import path and directory are untouched by env.py and revisions."""
+    project = one_of(
+        tmp_path,
+        """
+        import logging, os, sys, warnings
+        from logging.config import fileConfig
+        from alembic import context
+        from sqlalchemy import create_engine, pool
+
+        fileConfig(context.config.config_file_name)
+        logging.basicConfig(level=logging.DEBUG, force=True)
+        logging.getLogger("shop").setLevel(logging.ERROR)
+        os.environ["FROM_ENV_PY"] = "1"
+        os.environ.pop("SHOP_SETTING")
+        sys.path.insert(0, "/from/env.py")
+        os.chdir("/")
+        warnings.simplefilter("ignore")
+        url = context.config.get_main_option("sqlalchemy.url")
+        engine = create_engine(url, poolclass=pool.NullPool)
+        with engine.connect() as connection:
+            context.configure(connection=connection)
+            context.run_migrations()
+        """,
+    )
+    shop = logging.getLogger("shop")
+
+    def process() -> list[Any]:
+        return [
+            logging.root.level,
+            list(logging.root.handlers),
+            shop.level,
+            shop.disabled,
+            dict(os.environ),
+            list(sys.path),
+            Path.cwd(),
+        ]
+
+    os.environ["SHOP_SETTING"] = "x"
+    try:
+        before = process()
+        automigrate.upgrade(database.url, project.scripts)
+        assert process() == before
+    finally:
+        del os.environ["SHOP_SETTING"]
+
+
+def test_prepend_sys_path_holds_while_env_py_runs(database: Database, tmp_path: Path) -> None:
+    """Modules beside alembic.ini can be imported, as the configuration says, and only then."""
+    (tmp_path / "shop_models_for_this_test.py").write_text("TABLE = 't'")
+    project = Project(tmp_path, env="generic")
+    ini = project.ini.read_text()
+    assert "prepend_sys_path = ." in ini
+    project.ini.write_text(ini.replace("prepend_sys_path = .", "prepend_sys_path = %(here)s"))
+    project.add("r1", imports="from shop_models_for_this_test import TABLE", upgrade="assert TABLE")
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r1"]
+    assert str(tmp_path) not in sys.path
+
+
+def test_a_connection_that_a_program_would_hand_over(database: Database, tmp_path: Path) -> None:
+    """An env.py that cannot do without `config.attributes["connection"]` gets ours (MLflow)."""
+    project = one_of(
+        tmp_path,
+        """
+        from alembic import context
+
+        engine = context.config.attributes.get("connection", None).engine
+        with engine.connect() as connection:
+            context.configure(connection=connection)
+            with context.begin_transaction():
+                context.run_migrations()
+        """,
+    )
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001", "r0002"]
+
+
+# Revisions
+
+
+def test_a_revision_sees_the_real_url(database: Database, tmp_path: Path) -> None:
+    """The engine of a revision says where it leads, and hides the password in its text."""
+    project = Project(tmp_path)
+    project.add(
+        "r1",
+        upgrade="""
+        url = op.get_bind().engine.url
+        assert url.password == "secret of the superuser", "password"
+        assert "secret" not in str(url) + repr(op.get_bind().engine)
+        op.execute(f"create table t_{url.database} (id integer)")
+        """,
+    )
+    automigrate.upgrade(database.tcp_url, project.scripts)
+    assert database.rows("select to_regclass(%s) is null", [f"t_{database.name}"]) == [(False,)]
+
+
+def test_a_second_session_does_not_stand_in_for_a_lost_first(
+    database: Database, tmp_path: Path
+) -> None:
+    """After the session was ended, a revision gets no other one that does not hold the lock (H5).
+
+    The run begins again with a new session and applies the revision there.
+    """
+    marker = tmp_path / "once"
+    project = Project(tmp_path)
+    project.add(
+        "r1",
+        imports="from pathlib import Path",
+        upgrade=f"""
+        marker = Path({str(marker)!r})
+        if not marker.exists():
+            marker.touch()
+            pid = op.get_bind().execute(sa.text("select pg_backend_pid()")).scalar()
+            with op.get_bind().engine.connect() as second:
+                second.execute(sa.text("select pg_terminate_backend(:pid)"), {{"pid": pid}})
+            try:
+                op.execute("select 1")
+            except Exception:
+                pass
+            op.execute("create table on_another_session (id integer)")
+        op.execute("create table t (id integer)")
+        """,
+    )
+    report = automigrate.upgrade(database.url, project.scripts)
+    assert applied(report) == ["r1"]
+    assert report.attempts == 2
+    assert database.rows("select to_regclass('on_another_session') is null") == [(True,)]
+
+
+def test_a_commit_on_a_second_session_forbids_to_run_again(
+    database: Database, tmp_path: Path
+) -> None:
+    """What a revision commits on a session of its own is told as not rolled back."""
+    project = Project(tmp_path)
+    project.add(
+        "r1",
+        upgrade="""
+        with op.get_bind().engine.begin() as second:
+            second.execute(sa.text("create table elsewhere (id integer)"))
+        op.execute("select 1 / 0")
+        """,
+    )
+    with pytest.raises(UpgradeError) as caught:
+        automigrate.upgrade(database.url, project.scripts)
+    assert not caught.value.rolled_back
+
+
+def test_sessions_keep_nothing_of_env_py(database: Database, tmp_path: Path) -> None:
+    """Role, settings and options that env.py chose are given back before the heads are verified."""
+    project = one_of(
+        tmp_path,
+        CONNECT
+        + """
+with engine.connect() as connection:
+    connection.execute(text("set work_mem = '17MB'"))
+    connection.execute(text("set role pg_read_all_data"))
+    connection.execute(text("set role none"))
+    connection.commit()
+    context.configure(connection=connection)
+    context.run_migrations()
+""",
+    )
+    project.add(
+        "r0003",
+        upgrade="assert op.get_bind().execute(sa.text('show work_mem')).scalar() == '17MB'",
+    )
+    assert len(applied(automigrate.upgrade(database.url, project.scripts))) == 3
+
+
+def start(script: str) -> subprocess.Popen[str]:
+    """Start Python on a script."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "ignore"},
+    )

@@ -1,0 +1,186 @@
+"""The quick look on bare libpq says `True` exactly where the regular look finds all right."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from automigrate.database import libpq
+from automigrate.database.connector import Connector
+from automigrate.database.glance import Glance
+from automigrate.database.session import Tables
+from automigrate.database.source import CallableSource, URLSource
+from automigrate.database.url import DatabaseURL
+from automigrate.deadline import Control, Deadline
+from automigrate.options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from tests.support.servers import Database
+
+VERSION = "create table alembic_version (version_num varchar(32) primary key);"
+JOURNAL = "create table automigrate_journal (revision text, state text);"
+HEADS = "insert into alembic_version values ('a'), ('b');"
+ROWS = "insert into automigrate_journal values ('a', 'applied'), ('b', '{}');"
+
+EMPTY = ""
+NO_JOURNAL = VERSION + HEADS
+CLEAN = VERSION + HEADS + JOURNAL + ROWS.format("applied")
+
+STATES = {
+    "empty": EMPTY,
+    "empty version table": VERSION,
+    "no journal": NO_JOURNAL,
+    "clean journal": CLEAN,
+    "running": VERSION + HEADS + JOURNAL + ROWS.format("running"),
+    "failed": VERSION + HEADS + JOURNAL + ROWS.format("failed"),
+    "reverted": VERSION + HEADS + JOURNAL + ROWS.format("reverted"),
+    "journal alone": JOURNAL + ROWS.format("applied"),
+    "version table is a view": "create view alembic_version as select 'a' as version_num;",
+}
+WANTED: list[set[str]] = [{"a", "b"}, {"a"}, {"a", "b", "c"}, {"@b"}]
+
+
+@pytest.fixture(params=["psycopg's libpq", "libpq through ctypes"])
+def binding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Choose the binding, as it is chosen by whether psycopg is imported."""
+    if request.param.endswith("ctypes"):
+        assert libpq.load() is not None
+        monkeypatch.delitem(sys.modules, "psycopg")
+    return str(request.param)
+
+
+def glanced(source: URLSource | CallableSource, tables: Tables, heads: Collection[str]) -> bool:
+    """Glance once."""
+    with Glance(source, application_name="automigrate test", seconds=10.0) as glance:
+        return glance.shows(tables, heads)
+
+
+def looked(database: Database, tables: Tables, heads: Collection[str]) -> bool:
+    """Look the regular way and judge it as a run does."""
+    options = Options()
+    connector = Connector(
+        URLSource(DatabaseURL.parse(database.url)),
+        options,
+        control=Control(),
+        deadline=Deadline(10.0),
+        emit=lambda _: None,
+    )
+    with connector.session() as session:
+        look = session.look(tables)
+        return look.version_table and not look.open_revisions and set(look.heads) == set(heads)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_it_agrees_with_the_regular_look(binding: str, state: str, database: Database) -> None:
+    """Whatever the state of the database and the heads that are wanted."""
+    database.execute(STATES[state] or "select 1")
+    source = URLSource(DatabaseURL.parse(database.url))
+    quick = [glanced(source, Tables(), heads) for heads in WANTED]
+    assert quick == [looked(database, Tables(), heads) for heads in WANTED]
+    right = {"no journal", "clean journal", "reverted"}
+    assert quick[0] is (state in right)
+
+
+def test_it_looks_where_the_tables_are(binding: str, database: Database) -> None:
+    """Names with quotes and capitals, in a schema out of the search_path."""
+    schema = 'Shop "A"'
+    quoted = '"Shop ""A"""."Version Table"'
+    database.execute(
+        'create schema "Shop ""A""";'
+        f"create table {quoted} (version_num varchar(32)); insert into {quoted} values ('a')"
+    )
+    source = URLSource(DatabaseURL.parse(database.url))
+    assert glanced(source, Tables("Version Table", schema), {"a"})
+    assert not glanced(source, Tables("Version Table"), {"a"})
+
+
+def test_a_journal_that_the_role_may_not_read_is_left_out(binding: str, database: Database) -> None:
+    """A role without rights on the journal sees the version, as in the regular look."""
+    database.execute(
+        CLEAN
+        + "drop role if exists only_reader; create role only_reader login;"
+        + "grant select on alembic_version to only_reader"
+    )
+    source = URLSource(DatabaseURL.parse(database.server.url(database.name, user="only_reader")))
+    assert glanced(source, Tables(), {"a", "b"})
+    database.execute("drop owned by only_reader; drop role only_reader")
+
+
+def test_over_tcp_with_a_password(binding: str, database: Database) -> None:
+    """Authentication takes several steps, each of which is waited for."""
+    database.execute(CLEAN)
+    source = URLSource(DatabaseURL.parse(database.tcp_url))
+    assert glanced(source, Tables(), {"a", "b"})
+
+
+def test_nothing_is_known_without_a_server(binding: str) -> None:
+    """A refused connection is no result and no exception."""
+    source = URLSource(DatabaseURL.parse("postgresql://127.0.0.1:9/nowhere"))
+    assert not glanced(source, Tables(), {"a"})
+
+
+def test_nothing_is_known_after_a_wrong_password(
+    binding: str, database: Database, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A refusal is no result, and neither libpq nor we print anything."""
+    database.execute(CLEAN)
+    url = database.server.tcp_url(database.name, password="wrong secret")
+    assert not glanced(URLSource(DatabaseURL.parse(url)), Tables(), {"a", "b"})
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_server_that_does_not_answer_costs_a_second(
+    binding: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that accepts and stays silent is left to the regular path soon."""
+    import socket
+    import time
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        source = URLSource(DatabaseURL.parse(f"postgresql://a:b@127.0.0.1:{port}/c"))
+        begin = time.monotonic()
+        assert not glanced(source, Tables(), {"a"})
+        assert time.monotonic() - begin < 5.0
+
+
+def test_a_notice_of_the_server_is_not_printed(
+    binding: str, database: Database, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What libpq would print on stderr of its own is swallowed."""
+    database.execute(CLEAN + f"alter database {database.name} set client_min_messages = debug5")
+    assert glanced(URLSource(DatabaseURL.parse(database.url)), Tables(), {"a", "b"})
+    assert capfd.readouterr() == ("", "")
+
+
+def test_sources_that_connect_their_own_way_are_left_alone(
+    binding: str, database: Database
+) -> None:
+    """A function that gives connections is not called for a glance."""
+
+    def connect() -> object:
+        pytest.fail("called")
+
+    assert not glanced(CallableSource(connect), Tables(), {"a"})
+
+
+def test_no_session_is_left(binding: str, database: Database) -> None:
+    """The connection is closed whatever was seen; also when nobody asks."""
+    database.execute(CLEAN)
+    source = URLSource(DatabaseURL.parse(database.url))
+    for heads in ({"a", "b"}, {"c"}):
+        glanced(source, Tables(), heads)
+    with Glance(source, application_name="automigrate test", seconds=10.0):
+        pass
+
+
+def test_a_missing_libpq_is_no_error(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where libpq cannot be found, psycopg does everything."""
+    monkeypatch.delitem(sys.modules, "psycopg")
+    monkeypatch.setattr(libpq, "load", lambda: None)
+    database.execute(CLEAN)
+    assert not glanced(URLSource(DatabaseURL.parse(database.url)), Tables(), {"a", "b"})
