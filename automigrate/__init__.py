@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from automigrate.migrator import Migrator, upgrade, upgrade_async
     from automigrate.options import (
         AheadPolicy,
+        BackupScope,
         CommitPolicy,
         FailurePolicy,
         Mode,
@@ -64,6 +65,7 @@ __all__ = [
     "AutomigrateError",
     "BackupError",
     "BackupReport",
+    "BackupScope",
     "BaselineReport",
     "Blocker",
     "BrokenHistoryError",

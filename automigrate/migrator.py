@@ -231,6 +231,39 @@ class Migrator:
 
         return stamp(self._run(self.options), revisions, force=force)
 
+    def accept_modified(self, *revisions: str) -> tuple[str, ...]:
+        """Take changed scripts of applied revisions for the ones that were applied.
+
+        Args:
+            *revisions: which ones; none: all that have changed.
+
+        Returns:
+            Those accepted, sorted.
+
+        Raises:
+            RecoveryError: one of them did not change, or is not applied.
+            AutomigrateError: as `upgrade`.
+        """
+        from automigrate.recovery.adoption import accept_modified
+
+        return accept_modified(self._run(self.options), revisions)
+
+    def rebuild_journal(self) -> int:
+        """Have the journal agree with the version table and the scripts.
+
+        For a database that plain Alembic has migrated, or whose journal was lost.
+
+        Returns:
+            How many rows were written or changed.
+
+        Raises:
+            InterruptedRevisionError: a revision stopped half-way; settle it first.
+            AutomigrateError: as `upgrade`.
+        """
+        from automigrate.recovery.adoption import rebuild_journal
+
+        return rebuild_journal(self._run(self.options))
+
     def baseline(
         self, revision: str, scratch: object, *, accept_differences: bool = False
     ) -> BaselineReport:

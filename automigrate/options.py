@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AheadPolicy",
+    "BackupScope",
     "CommitPolicy",
     "FailurePolicy",
     "Mode",
@@ -74,6 +75,15 @@ class CommitPolicy(enum.StrEnum):
     """Every revision's."""
 
 
+class BackupScope(enum.StrEnum):
+    """What the backup before an upgrade or a rollback holds."""
+
+    ALL = "all"
+    """The whole database; `restore` brings it back."""
+    TOUCHED = "touched"
+    """The tables that the revisions change or destroy; everything where that cannot be told."""
+
+
 class FailurePolicy(enum.StrEnum):
     """What becomes of the revisions that a run applied before one failed."""
 
@@ -106,6 +116,7 @@ class OptionsInput(TypedDict, total=False):
     backup: str | os.PathLike[str] | None
     backup_keep: int | None
     backup_hook: str | None
+    backup_scope: BackupScope | str
     x_arguments: Sequence[str]
     application_version: str | None
 
@@ -153,6 +164,7 @@ class Options:
     backup_hook: str | None = None
     """Command whose success is required before anything is applied or undone, such as one that
     takes a snapshot of the volume."""
+    backup_scope: BackupScope = BackupScope.ALL
     x_arguments: tuple[str, ...] = ()
     """`key=value` pairs that env.py reads through `context.get_x_argument()`."""
     application_version: str | None = None
@@ -203,6 +215,7 @@ _ENUMS: dict[str, type[enum.StrEnum]] = {
     "pooler": PoolerPolicy,
     "commits": CommitPolicy,
     "on_failure": FailurePolicy,
+    "backup_scope": BackupScope,
 }
 _SECONDS = {
     "timeout",

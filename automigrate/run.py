@@ -21,7 +21,7 @@ from automigrate.options import Mode, ModifiedPolicy
 from automigrate.scripts.location import locate
 from automigrate.scripts.reader import read, wanted_heads
 from automigrate.verdict import Verdict
-from automigrate.waiting import Waiting
+from automigrate.waiting import NoRoomError, Waiting
 
 if TYPE_CHECKING:
     import os
@@ -125,6 +125,9 @@ class Run:
                 if not self.tables_known:
                     self.connector.wait_to_reconnect(str(error))
                 self.tables_known = self._asked = False
+            except NoRoomError as error:
+                with self.waiting.elsewhere():
+                    self.connector.wait_to_reconnect(str(error))
             except SessionLostError as error:
                 self.connector.wait_to_reconnect(str(error))
             except NotWritableError as error:

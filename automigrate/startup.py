@@ -123,10 +123,10 @@ def _upgrade(run: Run, session: Session, look: Look) -> Look:
     while True:
         run.control.raise_if_stopping()
         look = session.look(run.tables, lock_key=lock.key)
+        if run.is_right(look):  # also with the lock just taken: waiters wake when it is free
+            return look
         if look.locked:
             return _under_lock(run, session, lock)
-        if run.is_right(look):
-            return look
         if run.deadline.passed:
             raise LockTimeoutError(
                 holder=run.waiting.look_at_holder(lock), waited_seconds=run.waiting.seconds
@@ -137,8 +137,6 @@ def _upgrade(run: Run, session: Session, look: Look) -> Look:
 
 def _under_lock(run: Run, session: Session, lock: AdvisoryLock) -> Look:
     """Look again, judge again, and apply what is still pending."""
-    from automigrate.application import Application
-
     run.emit(LockTaken(waited_seconds=run.waiting.seconds))
     lock.unlisten()
     look = session.look(run.tables)
@@ -147,11 +145,13 @@ def _under_lock(run: Run, session: Session, lock: AdvisoryLock) -> Look:
     status = run.judge(session, look)
     if not run.must_act(status):
         return look
+    from automigrate.application import Application
+
     application = Application(run, session, lock, look)
     if run.options.backs_up and status.verdict is not Verdict.EMPTY:
-        from automigrate.recovery.backup import backup_before
+        from automigrate.recovery.backup import backup_before_upgrade
 
-        run.backup = backup_before(run, session, look)
+        run.backup = backup_before_upgrade(run, session, look, status.pending)
     if run.options.on_failure is FailurePolicy.ROLLBACK:
         from automigrate.recovery.whole_release import WholeRelease
 

@@ -6,6 +6,7 @@ shorter the fewer wait, because with a hundred waiters somebody polls all the ti
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from automigrate.database.session import SessionLostError
@@ -13,16 +14,25 @@ from automigrate.deadline import jittered
 from automigrate.events import LockWaited, Phase, PhaseEntered
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from automigrate.database.advisory_lock import AdvisoryLock
     from automigrate.deadline import Control, Deadline
     from automigrate.events import Listener
     from automigrate.options import Options
     from automigrate.verdict import Holder
 
-__all__ = ["Waiting"]
+__all__ = ["NoRoomError", "Waiting"]
 
 SHORTEST_POLL = 1.0
-POLL_PER_WAITER = 0.05
+POLL_PER_WAITER = 0.5
+
+
+class NoRoomError(SessionLostError):
+    """Another process migrates, and the server has few connections left for it."""
+
+    def __init__(self) -> None:
+        super().__init__("another process migrates; waiting without a connection, for few are left")
 
 
 class Waiting:
@@ -45,6 +55,7 @@ class Waiting:
         """Wait for one notification or poll interval; tells of each new holder.
 
         Raises:
+            NoRoomError: the holder may need the connection more; wait without one.
             StoppedError: a stop was asked for.
         """
         if not self._told:
@@ -53,13 +64,19 @@ class Waiting:
         if lock.waiters == 0:
             self.look_at_holder(lock)
         if lock.crowded:
-            msg = "another process migrates; waiting without a connection, because few are left"
-            raise SessionLostError(msg)
+            raise NoRoomError
         poll = min(self._options.poll_interval, max(SHORTEST_POLL, lock.waiters * POLL_PER_WAITER))
         before = self._deadline.remaining
         lock.wait(min(jittered(poll), before), until=lambda: self._control.stopping)
         self.seconds += before - self._deadline.remaining
         self._control.raise_if_stopping()
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """Count a wait that happens without a connection."""
+        before = self._deadline.remaining
+        yield
+        self.seconds += before - self._deadline.remaining
 
     def look_at_holder(self, lock: AdvisoryLock) -> Holder | None:
         """Ask the server who holds the lock, and tell when it is somebody new."""

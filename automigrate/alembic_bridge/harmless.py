@@ -76,15 +76,18 @@ def functions_of(source: str) -> Functions:
     return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
 
 
-def obstacle(module: types.ModuleType, functions: Functions) -> str | None:
-    """Say what keeps a script's downgrade() from being called for its SQL; `None`: nothing.
+def obstacle(module: types.ModuleType, functions: Functions, name: str) -> str | None:
+    """Say what keeps a script's function from being called for its SQL; `None`: nothing.
 
     Args:
         module: the imported script.
         functions: those of its text.
+        name: `upgrade` or `downgrade`.
     """
+    if name not in functions:
+        return f"it has no {name}()"
     try:
-        _check("downgrade", module, functions, set())
+        _check(name, module, functions, set())
     except _ObstacleError as found:
         return str(found)
     return None

@@ -46,11 +46,11 @@ LOCAL = """\
 select current_user::text, array(select array[name, current_setting(name)]
   from pg_settings where source = 'session')::text[]"""
 
-# Objects of the catalogue have oids below 16384 (manual, 69.2.2). Of sessions of other users
-# nothing is seen.
 # Not the current values: the server connection may be the one that env.py has just set.
 UNTOUCHED = "select reset_val, session_user::text from pg_settings where name = 'search_path'"
 
+# Objects of the catalogue have oids below 16384 (manual, 69.2.2). Of sessions of other users
+# nothing is seen.
 IN_THE_WAY = """\
 select exists (select from pg_locks l where l.pid = %(pid)s and l.granted
     and (l.locktype = 'transactionid' or l.locktype = 'relation' and l.relation >= 16384))

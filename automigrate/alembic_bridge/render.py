@@ -19,6 +19,7 @@ from alembic.runtime.migration import MigrationContext, MigrationStep
 from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.mock import MockConnection
+from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.schema import DDLElement
 from sqlalchemy.sql.expression import BindParameter, TextClause
 from sqlalchemy.sql.visitors import iterate
@@ -26,7 +27,7 @@ from sqlalchemy.sql.visitors import iterate
 from automigrate.alembic_bridge import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from alembic.runtime.migration import RevisionStep
     from alembic.script import Script, ScriptDirectory
@@ -48,6 +49,8 @@ IN_TRANSACTION = "-- automigrate: in a transaction"
 one holds a single statement, because several sent together are a transaction again."""
 
 _MARKER = re.compile(rf"^(?:{re.escape(OUTSIDE)}|{re.escape(IN_TRANSACTION)})$", re.MULTILINE)
+
+_INSPECTS = "it inspects the database"
 
 _ALONE = re.compile(
     r"\s*(?:begin|commit|end|abort|rollback|start\s+transaction|prepare\s+transaction|"
@@ -78,30 +81,39 @@ class _NeedsDatabaseError(Exception):
     """The downgrade asked for something that only a database can answer."""
 
 
-def render(module: ModuleType, path: str, options: Mapping[str, Any] | None = None) -> WayBack:
-    """Render downgrade() of a script; nothing is executed and nothing of Alembic's state changes.
+def render(
+    module: ModuleType,
+    path: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    direction: str = "downgrade",
+) -> WayBack:
+    """Render a function of a script; nothing is executed and nothing of Alembic's state changes.
 
     Args:
         module: the imported script.
         path: where its source is.
         options: of the Alembic context that runs the upgrade, for its naming conventions.
+        direction: which function.
     """
     if Path(path).suffix != ".py":
         return WayBack(obstacle="its source is not there")
     functions = harmless.functions_of(Path(path).read_text(encoding="utf-8"))
-    final = harmless.irreversible(functions)
+    final = harmless.irreversible(functions) if direction == "downgrade" else None
     if final is not None:
         return WayBack(obstacle=final, irreversible=True)
-    obstacle = harmless.obstacle(module, functions)
+    obstacle = harmless.obstacle(module, functions, direction)
     if obstacle is not None:
         return WayBack(obstacle=obstacle)
     statements: list[str] = []
     try:
-        _run_offline(module, statements, options or {})
+        _run_offline(getattr(module, direction), statements, options or {})
     except _NeedsDatabaseError as error:
         return WayBack(obstacle=str(error))
+    except NoInspectionAvailable:
+        return WayBack(obstacle=_INSPECTS)
     except NotImplementedError as error:
-        return WayBack(obstacle=f"its downgrade() raises {error!r}", irreversible=True)
+        return WayBack(obstacle=f"its {direction}() raises {error!r}", irreversible=True)
     except Exception as error:  # noqa: BLE001 - whatever a script does without a database
         reason = str(error).strip().partition("\n")[0]
         return WayBack(obstacle=f"{type(error).__name__}: {reason}")
@@ -196,11 +208,14 @@ class _Recorder(MockConnection):
         return True
 
     def __getattr__(self, name: str) -> NoReturn:
-        msg = f"it uses the connection's {name}"
+        # With its ORM loaded, SQLAlchemy looks for a state before it gives an inspection up.
+        msg = _INSPECTS if name.startswith("_") else f"it uses the connection's {name}"
         raise _NeedsDatabaseError(msg)
 
 
-def _run_offline(module: ModuleType, statements: list[str], options: Mapping[str, Any]) -> None:
+def _run_offline(
+    function: Callable[[], object], statements: list[str], options: Mapping[str, Any]
+) -> None:
     kept = {"target_metadata", "user_module_prefix", "sqlalchemy_module_prefix"}
     dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
     context = MigrationContext.configure(
@@ -246,7 +261,7 @@ def _run_offline(module: ModuleType, statements: list[str], options: Mapping[str
     running: Any = getattr(alembic.op, "_proxy", None)
     try:
         with Operations.context(context):
-            module.downgrade()
+            function()
     finally:
         if running is not None:
             running._install_proxy()  # noqa: SLF001 - that of the upgrade which is at work

@@ -65,6 +65,9 @@ RUNS_ALONE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+RESETS = re.compile(r"\b(?:reset|discard)\s+all\b", re.IGNORECASE)
+"""Undoes what protects the session; the next revision sets it again."""
+
 LONGEST_BACKOFF = 8.0
 
 
@@ -198,6 +201,8 @@ class Step:
                 SETTINGS, (f"{int(self._lock_timeout * 1000)}ms", work.name_during(self.revision))
             ),
         ]
+        if work.session.was_reset:
+            parts.append(work.session.protection())
         if work.options.commits is CommitPolicy.LAST and self._position < self._total:
             parts.append(ASYNCHRONOUS_COMMIT)
         parts.append(
@@ -295,6 +300,8 @@ class Step:
 
     def on_statement(self, statement: str) -> str:
         """Note a statement that is about to run; returns what to run in its place."""
+        if RESETS.search(statement):
+            self._work.session.was_reset = True
         if self._in_block or (self._raw.autocommit and not self._alone):
             return self._outside_transaction(statement)
         if self._alone:

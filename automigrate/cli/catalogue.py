@@ -9,6 +9,7 @@ from typing import Any
 from automigrate.logs import FORMATS, LEVELS
 from automigrate.options import (
     AheadPolicy,
+    BackupScope,
     CommitPolicy,
     FailurePolicy,
     Mode,
@@ -158,6 +159,7 @@ SETTINGS: tuple[Setting, ...] = (
         Kind.TEXT,
         "Command that must succeed before anything is applied or undone.",
     ),
+    _choice("backup_scope", BackupScope, "What that backup holds.  [default: all]"),
     _setting("version_table", Kind.TEXT, "Name of the version table, where env.py hides it."),
     _setting("version_table_schema", Kind.TEXT, "Its schema, where env.py hides it."),
     _setting("application_version", Kind.TEXT, "Release of the application, for the journal."),

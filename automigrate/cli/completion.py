@@ -6,8 +6,6 @@ import click
 
 from automigrate.cli import output
 
-VARIABLE = "_AUTOMIGRATE_COMPLETE"
-
 
 @click.command(
     epilog='\b\nExamples:\n  eval "$(automigrate completion bash)"\n'
@@ -18,9 +16,9 @@ def command(shell: str) -> int:
     """Print the script that lets a shell complete commands and options."""
     from click.shell_completion import get_completion_class
 
-    from automigrate.cli.group import root
+    from automigrate.cli.group import COMPLETING, root
 
     found = get_completion_class(shell)
     assert found is not None
-    output.line(found(root, {}, "automigrate", VARIABLE).source())
+    output.line(found(root, {}, "automigrate", COMPLETING).source())
     return 0

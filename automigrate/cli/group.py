@@ -11,6 +11,7 @@ A command is a module in this package with a click command called `command`, and
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from automigrate.cli.catalogue import Setting
     from automigrate.cli.settings import Flags
 
-__all__ = ["COMMANDS", "configured", "flags_of", "main"]
+__all__ = ["COMMANDS", "COMPLETING", "configured", "flags_of", "main"]
+
+COMPLETING = "_AUTOMIGRATE_COMPLETE"
+"""Set by a shell that asks for completions; see `automigrate completion`."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "backup": ("automigrate.cli.backup", "Back the database up, verified."),
@@ -40,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("automigrate.cli.generate", "Write the revision that brings it to the models."),
     "history": ("automigrate.cli.history", "Show the revisions, and what is applied of them."),
     "init": ("automigrate.cli.init", "Set a project up, or adopt an Alembic project."),
+    "lock": ("automigrate.cli.lock", "Write automigrate.lock: heads and checksums of the scripts."),
     "locks": ("automigrate.cli.locks", "Show who holds the migration lock, and why it waits."),
     "merge": ("automigrate.cli.merge", "Bring several heads into one line."),
     "new": ("automigrate.cli.new", "Write an empty revision, in Python or as SQL files."),
@@ -146,7 +151,7 @@ def _option(setting: Setting) -> click.Option:
 
 def main(arguments: Sequence[str]) -> int:
     """Read the arguments with click, run the command, return its exit code."""
-    if not arguments:
+    if not arguments and COMPLETING not in os.environ:
         click.echo(root.get_help(click.Context(root, info_name="automigrate")), err=True)
         return 2
     try:

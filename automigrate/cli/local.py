@@ -71,7 +71,7 @@ def local(
         required: settings without which it cannot work.
         also: settings that it has flags for, besides the usual ones.
     """
-    offered = tuple(BY_NAME[name] for name in (*OFFERED, *also))
+    offered = tuple(BY_NAME[name] for name in dict.fromkeys((*OFFERED, *also)))
     return partial(configured, required=required, offered=offered, examples=examples)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @configured
-@click.argument("revision")
+@click.argument("revision", required=False)
 @click.option("--applied", is_flag=True, help="Its work is complete: record it as applied.")
 @click.option("--not-applied", is_flag=True, help="Its work is undone: have it run again.")
 @click.option(
@@ -25,14 +25,24 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Drop the invalid indexes that its CREATE INDEX CONCURRENTLY has left.",
 )
+@click.option(
+    "--accept-modified",
+    is_flag=True,
+    help="Take the changed script of an applied REVISION, or of all, for the one that was applied.",
+)
+@click.option(
+    "--rebuild-journal", is_flag=True, help="Fill the journal from version table and scripts."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def command(
     settings: Settings,
     *,
-    revision: str,
+    revision: str | None,
     applied: bool,
     not_applied: bool,
     drop_invalid_indexes: bool,
+    accept_modified: bool,
+    rebuild_journal: bool,
     as_json: bool,
 ) -> int:
     """Settle a revision that was interrupted after it had committed a part of its work.
@@ -42,6 +52,21 @@ def command(
     """
     from automigrate.recovery.repair import Resolution
 
+    if accept_modified or rebuild_journal:
+        if applied or not_applied or drop_invalid_indexes or (accept_modified and rebuild_journal):
+            raise ConfigurationError(
+                "--accept-modified and --rebuild-journal go with nothing else; give one."
+            )
+        with running.migrating(settings) as migrator:
+            if accept_modified:
+                accepted = migrator.accept_modified(*filter(None, [revision]))
+                output.line(f"automigrate: accepted the changed scripts of {names(accepted)}")
+            else:
+                changed = migrator.rebuild_journal()
+                output.line(f"automigrate: the journal agrees; {changed} rows were changed")
+        return 0
+    if revision is None:
+        raise ConfigurationError("name the REVISION that was interrupted.")
     if applied and not_applied:
         raise ConfigurationError("--applied and --not-applied contradict each other; give one.")
     if not (applied or not_applied or drop_invalid_indexes):

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 @local("automigrate show head", "automigrate show 3f2a --sql")
 @click.argument("revision")
-@click.option(
-    "--sql", is_flag=True, help="Its statements and locks, from a scratch database."
-)
+@click.option("--sql", is_flag=True, help="Its statements and locks, from a scratch database.")
 @as_json
 def command(settings: Settings, *, revision: str, sql: bool, as_json: bool) -> int:
     """Show one revision: what it is built on, whether it is applied, and its script.

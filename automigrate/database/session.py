@@ -140,6 +140,8 @@ class Session:
     """Whether the server connection is a pooler's, and ours until we disconnect."""
     patient: bool = False
     """Whether a statement may take as long as it likes, as those of revisions may."""
+    was_reset: bool = False
+    """Whether a script has undone what `protect` had set."""
 
     @property
     def pid(self) -> int:
@@ -223,6 +225,13 @@ class Session:
                 except psycopg.Error:
                     if self.broken:
                         raise
+
+    def protection(self) -> str:
+        """Return the SQL of `protect`, to be sent with other statements."""
+        from psycopg import ClientCursor
+
+        values = {"names": list(PROTECTION), "values": list(PROTECTION.values())}
+        return ClientCursor(self.connection).mogrify(SETTINGS, {"local": False, **values})
 
     def _set(self, settings: dict[str, str]) -> None:
         self.connection.execute(

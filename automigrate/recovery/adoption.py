@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from automigrate.errors import AheadError, ConfigurationError, InterruptedRevisionError, names
+from automigrate.errors import (
+    AheadError,
+    ConfigurationError,
+    InterruptedRevisionError,
+    RecoveryError,
+    names,
+)
 from automigrate.recovery import schema_dump
 from automigrate.recovery.holding import prepare, take_lock
-from automigrate.recovery.reconciliation import reconcile
+from automigrate.recovery.reconciliation import checksum_of, reconcile
 from automigrate.run import Run
 from automigrate.verdict import BaselineReport
 
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
     from automigrate.database.source import Source
     from automigrate.verdict import UpgradeReport
 
-__all__ = ["baseline", "rebuild_journal", "stamp"]
+__all__ = ["accept_modified", "baseline", "rebuild_journal", "stamp"]
 
 # As Alembic makes it.
 CREATE_VERSION_TABLE = """\
@@ -97,6 +103,44 @@ def rebuild_journal(run: Run) -> int:
             changed = reconcile(journal, run.graph, look.heads)
         lock.release()
         return changed
+
+    return run.until_settled(action)
+
+
+def accept_modified(run: Run, revisions: Sequence[str] = ()) -> tuple[str, ...]:
+    """Take changed scripts of applied revisions for the ones that were applied.
+
+    Takes the lock. What undoes such a revision was rendered from the old script, and is forgotten.
+
+    Args:
+        run: the call.
+        revisions: which ones; empty: all that have changed.
+
+    Returns:
+        Those accepted, sorted.
+
+    Raises:
+        RecoveryError: one of them is not applied, or has not changed.
+    """
+    run.read_scripts()
+
+    def action(session: Session, look: Look) -> tuple[str, ...]:
+        prepare(run, session, look)
+        lock, look = take_lock(run, session, look)
+        modified = run.judge(session, look, thorough=True).modified
+        unchanged = sorted(set(revisions).difference(modified))
+        if unchanged:
+            raise RecoveryError(
+                f"{names(unchanged)} did not change after being applied; nothing was accepted. "
+                f"Changed are: {names(modified)}."
+            )
+        journal = run.journal(session, run.schema(look))
+        accepted = tuple(sorted(revisions or modified))
+        with session.connection.transaction():
+            for revision in accepted:
+                journal.accept(revision, checksum_of(run.graph[revision].file))
+        lock.release()
+        return accepted
 
     return run.until_settled(action)
 

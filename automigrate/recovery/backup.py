@@ -21,18 +21,20 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from automigrate.errors import BackupError, ConfigurationError, StoppedError, names
+from automigrate.errors import BackupError, StoppedError, names
+from automigrate.options import BackupScope
+from automigrate.recovery.scope import rendered, tables_touched
 from automigrate.recovery.tools import tools_for
 from automigrate.verdict import BackupReport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from automigrate.database.session import Look, Session
     from automigrate.recovery.tools import Tools
     from automigrate.run import Run
 
-__all__ = ["MANIFEST", "BackupOptions", "back_up", "backup_before", "backup_under_lock"]
+__all__ = ["MANIFEST", "BackupOptions", "back_up", "backup_before", "backup_before_upgrade"]
 
 MANIFEST = ".json"
 """Beside each backup: what it holds."""
@@ -59,10 +61,6 @@ class BackupOptions:
     """A command whose success is required, such as one that takes a snapshot of the volume."""
     programs: str | None = None
     """Directory of pg_dump and pg_restore, where they are not found."""
-
-    def __post_init__(self) -> None:
-        if self.directory is None and self.hook is None:
-            raise ConfigurationError("a backup needs a directory, or a hook that makes one.")
 
 
 def back_up(run: Run, options: BackupOptions) -> BackupReport:
@@ -121,23 +119,49 @@ def backup_under_lock(
     return report
 
 
-def backup_before(run: Run, session: Session, look: Look) -> str:
+def backup_before_upgrade(run: Run, session: Session, look: Look, pending: Sequence[str]) -> str:
+    """Make the backup that the options require before revisions are applied.
+
+    Raises:
+        BackupError: there is none, so nothing may be changed.
+    """
+
+    def scripts() -> list[str | None]:
+        return [way.sql for way in rendered(run, pending, "upgrade").values()]
+
+    return backup_before(run, session, look, scripts)
+
+
+def backup_before(
+    run: Run, session: Session, look: Look, scripts: Callable[[], Sequence[str | None]]
+) -> str:
     """Make the backup that the options require before anything is applied or undone.
 
     Under the lock, once a call: a session that was lost meanwhile does not make it again.
 
+    Args:
+        run: the call.
+        session: holds the lock.
+        look: what was seen on it.
+        scripts: returns the SQL that will run, `None` where it is not known; asked for only where
+            the backup is to hold no more than what is touched.
+
     Returns:
-        Where it is.
+        Where it is; empty where a hook made one, or where nothing that exists is touched.
 
     Raises:
         BackupError: there is none, so nothing may be changed.
     """
     if run.backup is not None:
         return run.backup
+    tables: tuple[str, ...] | None = None
+    if run.options.backup_scope is BackupScope.TOUCHED:
+        tables = tables_touched(session, scripts())
     options = BackupOptions(
-        directory=run.options.backup,
+        directory=None if tables == () else run.options.backup,
         keep=run.options.backup_keep,
         hook=run.options.backup_hook,
+        tables=tables or (),
     )
     return backup_under_lock(run, session, look, options).path
 

@@ -52,16 +52,17 @@ def to_code(graph: ScriptGraph, heads: Sequence[str], wanted: Collection[str]) -
     """Undo all that the wanted heads do not need.
 
     Raises:
-        DivergedError: the database lacks some of what is wanted.
+        DivergedError: there is something to undo, and the database lacks some of what is wanted.
     """
+    order = graph.rollback_order(heads, wanted)
     lacking = graph.ancestors(wanted) - graph.ancestors(heads)
-    if lacking:
+    if order and lacking:
         raise DivergedError(
             current=heads,
             wanted=tuple(wanted),
             detail=f"{names(sorted(lacking))} of this code are not applied",
         )
-    return _descent(graph, heads, graph.rollback_order(heads, wanted))
+    return _descent(graph, heads, order)
 
 
 def to_target(graph: ScriptGraph, heads: Sequence[str], target: str) -> Descent:

@@ -16,7 +16,7 @@ from automigrate.recovery.statements import masked, parts, split
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Destruction", "Kind", "destructions"]
+__all__ = ["Destruction", "Kind", "destructions", "touched"]
 
 
 class Kind(enum.StrEnum):
@@ -61,6 +61,24 @@ def destructions(scripts: Iterable[str]) -> tuple[tuple[Destruction, ...], ...]:
     )
 
 
+def touched(scripts: Iterable[str]) -> frozenset[str] | None:
+    """Collect the tables of today that scripts change or destroy, as quoted SQL.
+
+    Returns:
+        `None` where that cannot be told from the text.
+    """
+    reading = _Reading()
+    tables: set[str] = set()
+    for script in scripts:
+        for statement in split(script):
+            tables.update(reading.changed(statement))
+            for found in reading.of(statement):
+                if found.kind in {Kind.UNKNOWN, Kind.DROP_SCHEMA}:
+                    return None
+                tables.add(found.table)
+    return frozenset(tables)
+
+
 def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(text, re.IGNORECASE | re.DOTALL)
 
@@ -100,6 +118,7 @@ _RETURNING = _pattern(r"\sreturning\s.*$")
 _ALTER_TABLE = _pattern(
     rf"alter\s+table\s+{_IF_EXISTS}(?:only\s+)?(?P<table>{_NAME})(?:\s*\*)?\s+(?P<actions>.*)$"
 )
+_INSERT = _pattern(rf"insert\s+into\s+(?P<table>{_NAME})")
 _RENAME_TABLE = _pattern(rf"rename\s+to\s+(?P<new>{_ID})\s*$")
 _RENAME_COLUMN = _pattern(
     rf"rename\s+(?:column\s+)?(?!constraint\s)(?P<column>{_ID})\s+to\s+(?P<new>{_ID})\s*$"
@@ -156,6 +175,12 @@ class _Reading:
             yield from self._update(statement, found)
         elif _HARMLESS.match(statement) is None:
             yield Destruction(kind=Kind.UNKNOWN, statement=statement)
+
+    def changed(self, statement: str) -> Iterator[str]:
+        """Yield the table of today that a statement changes without destroying anything."""
+        found = _ALTER_TABLE.match(statement) or _INSERT.match(statement)
+        if found is not None and _folded(found["table"]) not in self._created:
+            yield self._now(_folded(found["table"]))
 
     def _each(self, kind: Kind, statement: str, found: re.Match[str]) -> Iterator[Destruction]:
         for name in parts(found["names"]):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from automigrate.database.journal import Journal
     from automigrate.scripts.graph import ScriptGraph
 
-__all__ = ["reconcile"]
+__all__ = ["checksum_of", "reconcile"]
 
 
 def reconcile(journal: Journal, graph: ScriptGraph, heads: Collection[str]) -> int:
@@ -37,7 +37,7 @@ def reconcile(journal: Journal, graph: ScriptGraph, heads: Collection[str]) -> i
                 revision=revision,
                 down_revisions=graph.dependencies_of(revision),
                 direction="stamp",
-                checksum=_checksum(graph[revision].file),
+                checksum=checksum_of(graph[revision].file),
             )
         else:
             continue
@@ -49,6 +49,7 @@ def reconcile(journal: Journal, graph: ScriptGraph, heads: Collection[str]) -> i
     return changed
 
 
-def _checksum(file: str) -> str | None:
+def checksum_of(file: str) -> str | None:
+    """Checksum of a script; `None` where its source is not there."""
     path = Path(file)
     return checksum(path.read_bytes()) if path.suffix == ".py" and path.exists() else None

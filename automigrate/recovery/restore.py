@@ -125,7 +125,7 @@ def restore(run: Run, path: str, *, programs: str | None = None) -> tuple[str, .
 
 
 def _replace(run: Run, session: Session, lock: AdvisoryLock, tools: Tools, path: str) -> None:
-    contents = _contents(session, tools, path)
+    contents = _contents(session, tools, path, run.tables.version_table)
     drops = [row[0] for row in session.connection.execute(DROPS).fetchall()]
     row = session.connection.execute(SUPERUSER).fetchone()
     owners = () if row and row[0] else ("--no-owner", "--no-privileges")
@@ -218,9 +218,19 @@ def _drained(process: subprocess.Popen[bytes]) -> bytes:
     return process.stderr.read()
 
 
-def _contents(session: Session, tools: Tools, path: str) -> list[str]:
-    """Return the table of contents without what is in the database anyway."""
+def _contents(session: Session, tools: Tools, path: str, name: str) -> list[str]:
+    """Return the table of contents without what is in the database anyway.
+
+    Raises:
+        BackupError: it is a backup of some tables; all others would be lost.
+    """
     listed = tools.run("pg_restore", "--list", path, online=False)
+    version_table = re.compile(rf"^\d+; \d+ \d+ TABLE DATA \S+ {re.escape(name)} ", re.MULTILINE)
+    if version_table.search(listed) is None:
+        raise BackupError(
+            reason=f"{path} does not hold the version table {name}, so it is of some tables only",
+            remedy="Restore them by hand: `pg_restore --data-only --table=… --dbname=…`.",
+        )
     present = {row[0] for row in session.connection.execute(EXTENSIONS).fetchall()}
 
     def kept(line: str) -> bool:

@@ -7,15 +7,10 @@ plan is carried on with; when somebody else has changed the database meanwhile, 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from automigrate.alembic_bridge.directory import directory_for
-from automigrate.alembic_bridge.env_run import one_run_per_process
-from automigrate.alembic_bridge.guard import process_guard
-from automigrate.alembic_bridge.render import WayBack, render
+from automigrate.alembic_bridge.render import WayBack
 from automigrate.database import signature
 from automigrate.errors import (
     RollbackRefusedError,
@@ -26,6 +21,7 @@ from automigrate.recovery import descent as descents
 from automigrate.recovery.backup import backup_before
 from automigrate.recovery.holding import prepare, take_lock
 from automigrate.recovery.losses import losses
+from automigrate.recovery.scope import rendered
 from automigrate.verdict import DowngradeReport, RollbackPlan, RollbackStep
 
 if TYPE_CHECKING:
@@ -142,7 +138,8 @@ def _locked(rollback: _Rollback, session: Session, look: Look, prepared: _Prepar
     if not rollback.request.allow_data_loss:
         _require_nothing_lost(session, prepared.plan, left)
     if run.options.backs_up:
-        run.backup = backup_before(run, session, look)
+        scripts = [step.sql for step in prepared.plan.steps if step.revision in left.order]
+        run.backup = backup_before(run, session, look, lambda: scripts)
     seeing = run.on(run.tables)
     seeing._graph = left.graph  # noqa: SLF001 - with the revisions of the newer release
     status = seeing.judge(session, look)
@@ -205,13 +202,7 @@ def _ways_back(run: Run, descent: Descent, newer: Mapping[str, Recorded]) -> dic
     """Render what undoes each revision, by its script or from the journal."""
     ways = {name: _recorded_way(recorded) for name, recorded in newer.items()}
     known = [name for name in descent.order if name not in newer]
-    if known:
-        with _importing(run):
-            directory = directory_for(run.location, run.graph)
-            for name in known:
-                script = directory.get_revision(name)
-                assert script is not None
-                ways[name] = render(script.module, str(Path(script.path)))
+    ways.update(rendered(run, known, "downgrade"))
     return ways
 
 
@@ -235,16 +226,6 @@ def _recorded_way(recorded: Recorded) -> WayBack:
             irreversible=True,
         )
     return WayBack(recorded.sql)
-
-
-@contextmanager
-def _importing(run: Run) -> Iterator[None]:
-    """Import scripts and call them without leaving a trace in the process."""
-    with (
-        one_run_per_process(run.deadline, run.control),
-        process_guard(run.location.prepend_sys_path),
-    ):
-        yield
 
 
 # -- what is refused -------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from automigrate.errors import ConfigurationError, MultipleHeadsError
 from automigrate.scripts.files import list_scripts
 from automigrate.workflow.comparison import compare, metadata_of, schemas_of
 from automigrate.workflow.describing import described
+from automigrate.workflow.downgrades import NOTHING_TO_UNDO
 from automigrate.workflow.enums import enum_changes
 from automigrate.workflow.losses import losses
 from automigrate.workflow.operations import Remark, Sql, UsingColumn, quoted_name
@@ -205,7 +206,7 @@ def drafted(proposal: Proposal, *, safe: bool) -> Draft:
         draft.upgrade[Phase.MAIN].insert(0, operation)
         draft.downgrade[Phase.MAIN].insert(0, operation.reverse())
     for statement in proposal.added_values:
-        remark = Remark("PostgreSQL cannot take values out of an enum type; they may stay.")
+        remark = Remark(f"{NOTHING_TO_UNDO}: PostgreSQL takes no values out of an enum type.")
         draft.add(Phase.TYPES, statement, remark)
     return draft
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Applied", "Entry", "Recorded", "history", "read_recorded"]
 
 WHERE = """\
-select n.nspname, to_regclass(format('%%I.%%I', n.nspname, %(journal)s)) is not null
+select n.nspname, to_regclass(format('%%I.%%I', n.nspname, %(journal)s::text)) is not null
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.oid = to_regclass(%(version)s)"""
 HEADS = "select version_num from {version}"

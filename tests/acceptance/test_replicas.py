@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import pytest
 
 import automigrate
 from automigrate.events import RevisionApplied
-from tests.support.replicas import LONG, Replica, until
+from tests.support.replicas import Replica
 from tests.support.servers import Database, new_server
 
 if TYPE_CHECKING:
@@ -93,25 +94,28 @@ def slow_project(project: Project, seconds: float) -> list[str]:
     return list(project.revisions)
 
 
-def test_a_hundred_replicas_apply_once_and_ask_little(
-    database: Database, project: Project
-) -> None:
-    """In a run of ten seconds each waiting replica sends at most six messages."""
+def test_a_hundred_replicas_apply_once_and_ask_little(database: Database, project: Project) -> None:
+    """In a run of ten seconds a waiting replica sends ten statements.
+
+    Glance, look, settings, LISTEN, lock, holder; polls every five seconds; the last look.
+    """
     names = slow_project(project, 10.0)
+    automigrate.upgrade(database.url, project.scripts, target=names[0])
     found = start_all(database, project, REPLICAS)
-    assert sum(item["applied"] for item in found) == REVISIONS
+    assert sum(item["applied"] for item in found) == REVISIONS - 1
     assert Counter(item["out"] for item in found)["migrated"] == 1
     assert database.rows(JOURNAL) == [(name, 1) for name in names]
     finished = database.rows(FINISHED)[0][0]
     late = max(item["ready"] for item in found) - finished
-    assert late < 10.0  # a quarter of a second on an idle machine; see docs/performance.md
+    assert late < 5.0  # a fraction of a second on an idle machine; see docs/performance.md
     told = Counter(
         statement.pid
         for statement in database.statements()
         if statement.application_name.startswith("automigrate ")
     )
-    # The sessions of the one that migrated are the only ones that say more.
-    assert sum(1 for count in told.values() if count > 6) <= 2, told.most_common(20)
+    # A glance has a session of its own; whoever migrated says more.
+    waiters = sorted(told.values())[REPLICAS:-2]
+    assert max(waiters) <= 9, told.most_common(20)
 
 
 def test_more_replicas_than_connections(crowded: Database, project: Project) -> None:
@@ -136,9 +140,7 @@ def test_two_hundred_threads(own_server: Any, project: Project) -> None:
 
     def replica() -> None:
         together.wait()
-        report = automigrate.upgrade(
-            database.url, project.scripts, timeout=300.0, on_event=heard
-        )
+        report = automigrate.upgrade(database.url, project.scripts, timeout=300.0, on_event=heard)
         outcomes.append(report.outcome)
 
     threads = [threading.Thread(target=replica) for _ in range(200)]
@@ -157,29 +159,15 @@ def test_a_killed_holder_is_replaced_within_two_seconds(
     """The next replica begins at most two seconds after SIGKILL has ended the holder."""
     slow_project(project, 6.0)
     with (
-        _running(Replica(database, project, stop_at="RevisionApplied r0003")) as holder,
-        _running(Replica(database, project, stop_at="RevisionStarted r0004")) as waiter,
+        closing(Replica(database, project, stop_at="RevisionApplied r0003")) as holder,
+        closing(Replica(database, project, stop_at="RevisionStarted r0004")) as waiter,
     ):
         holder.until_told("stopped")
-        until(lambda: "LockWaited" in waiter.events)
+        waiter.until_told("event", "LockWaited")
         os.kill(holder.pid, signal.SIGKILL)
         killed = time.monotonic()
         waiter.until_told("stopped")
         taken = time.monotonic() - killed
         waiter.go()
         assert waiter.finish() == 0
-    assert taken < 2.0 or os.getloadavg()[0] > 4.0
-    assert taken < LONG
-
-
-def _running(replica: Replica) -> Any:
-    import contextlib
-
-    @contextlib.contextmanager
-    def kept() -> Iterator[Replica]:
-        try:
-            yield replica
-        finally:
-            replica.kill()
-
-    return kept()
+    assert taken < (2.0 if os.getloadavg()[0] < 2.0 else 10.0)

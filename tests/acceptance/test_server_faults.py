@@ -124,6 +124,13 @@ def test_a_hundred_replicas_share_thirty_connections(env: str | None, project: P
             )
             assert states.fetchall() == [("applied", 6)]
     assert outcomes[Outcome.MIGRATED] >= 1
+    gave_way = [
+        thread.finish().outcome
+        for thread in threads
+        if any("without a connection" in event.reason for event in thread.told(ConnectionRetried))
+    ]
+    assert gave_way
+    assert Outcome.UNCHANGED not in gave_way, "who waited without a connection has waited"
     takeovers = sum(type(e).__name__ == "LockTaken" for thread in threads for e in thread.events)
     assert takeovers < 20, "the lock went around, because its holder got no second connection"
 

@@ -200,6 +200,10 @@ def test_a_backup_of_some_tables(database: Database, project: Project, tmp_path:
     migrator.upgrade()
     report = migrator.backup(tmp_path / "backups", tables=["account"])
     assert report.tables == ("account",)
+    rows = checksums(database.url)
+    with pytest.raises(BackupError, match="of some tables only"):
+        migrator.restore(report.path)
+    assert checksums(database.url) == rows
     with pytest.raises(BackupError, match="no matching tables"):
         migrator.backup(tmp_path / "backups", tables=["nowhere"])
 
@@ -294,3 +298,34 @@ def test_a_rollback_makes_its_backup_first(
     assert report.backup is not None
     assert migrator.restore(report.backup) == ("r1",)
     assert database.rows("select id from t") == [(1,)]
+
+
+TOUCHING = {
+    "a change": ('op.add_column("account", sa.Column("x", sa.Text))', ("public.account",)),
+    "a drop": ('op.execute("drop table log cascade")', ("public.log",)),
+    "rows": ("op.execute(\"update extra.note set text = ''\")", ("extra.note",)),
+    "something new": ('op.create_table("newer", sa.Column("id", sa.Integer))', None),
+    "what cannot be told": ('op.execute("do $$ begin end $$")', ()),
+}
+
+
+@pytest.mark.parametrize(("upgrade", "tables"), TOUCHING.values(), ids=list(TOUCHING))
+def test_a_backup_of_what_is_touched(
+    upgrade: str,
+    tables: tuple[str, ...] | None,
+    database: Database,
+    project: Project,
+    tmp_path: Path,
+) -> None:
+    """Only tables that the pending revisions change are saved; everything where nobody can tell."""
+    history(project)
+    directory = tmp_path / "backups"
+    migrator = Migrator(database.url, project.scripts, backup=directory, backup_scope="touched")
+    migrator.upgrade()
+    project.add("r2", upgrade=upgrade)
+    report = migrator.upgrade()
+    if tables is None:
+        assert report.backup == ""
+        return
+    manifest = json.loads(Path(str(report.backup) + ".json").read_text())
+    assert tuple(manifest["tables"]) == tables

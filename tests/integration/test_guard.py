@@ -9,12 +9,10 @@ import sys
 import threading
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from automigrate.alembic_bridge.guard import process_guard
-
-if TYPE_CHECKING:
-    import pytest
 
 INI = """
 [loggers]
@@ -90,10 +88,7 @@ def test_path_environment_directory_and_warnings_are_put_back(
 def test_it_is_put_back_after_an_error() -> None:
     """An env.py that raises leaves nothing either."""
     before = list(sys.path)
-    try:
-        with process_guard():
-            sys.path.insert(0, "/left")
-            raise RuntimeError
-    except RuntimeError:
-        pass
+    with pytest.raises(ZeroDivisionError), process_guard():  # noqa: PT012
+        sys.path.insert(0, "/left")
+        1 / 0  # noqa: B018
     assert sys.path == before

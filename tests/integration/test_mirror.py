@@ -112,7 +112,7 @@ def test_the_next_connection_begins_afresh(database: Database) -> None:
         theirs.execute(text("set work_mem = '17MB'"))
         theirs.execution_options(schema_translate_map={None: "one"})
         mirror.take_over(theirs)
-        assert ours.get_execution_options()["schema_translate_map"] == {None: "one"}
+        assert ours.get_execution_options()["schema_translate_map"][None] == "one"
         with pair(database) as (_, _, second):
             second.execute(text("set search_path to pg_catalog"))
             mirror.take_over(second)
@@ -135,39 +135,36 @@ def test_another_database_is_named_and_nothing_is_taken(
 
 def test_only_postgresql_is_taken_over(database: Database) -> None:
     """A connection of another dialect is refused."""
-    with pair(database) as (mirror, _, _), create_engine("sqlite://").connect() as theirs:
-        with pytest.raises(ConfigurationError, match="connects to sqlite"):
-            mirror.take_over(theirs)
+    with (
+        pair(database) as (mirror, _, _),
+        create_engine("sqlite://").connect() as theirs,
+        pytest.raises(ConfigurationError, match="connects to sqlite"),
+    ):
+        mirror.take_over(theirs)
 
 
 @pytest.mark.parametrize(
-    ("statement", "committed"),
+    "statement",
     [
-        ("select pg_advisory_xact_lock(4711)", False),
-        ("set work_mem = '17MB'", False),
-        ("select * from t", True),
-        ("insert into t values (1)", True),
-        ("create schema s", True),
+        "select pg_advisory_xact_lock(4711)",
+        "set work_mem = '17MB'",
+        "select * from t",
+        "insert into t values (1)",
+        "create schema s",
     ],
 )
-def test_a_transaction_in_the_way_is_committed(
-    database: Database, statement: str, committed: bool
-) -> None:
+def test_a_transaction_in_the_way_is_committed(database: Database, statement: str) -> None:
     """Locks on tables and unseen work are in the way of the revisions, advisory locks are not."""
     database.execute("create table t (id integer)")
     with pair(database) as (mirror, _, theirs):
         theirs.execute(text(statement))
         mirror.take_over(theirs)
-        (left,) = database.rows(
-            "select count(*) from pg_stat_activity where datname = current_database()"
-            " and state = 'idle in transaction'"
-        )
-        assert (left[0] == 0) is committed or left[0] == 1
         locks = database.rows(
-            "select 1 from pg_locks where relation = 't'::regclass or locktype = 'transactionid'"
-            " or locktype = 'advisory'"
+            "select locktype from pg_locks l join pg_stat_activity a using (pid)"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+            " and (locktype in ('transactionid', 'advisory') or l.relation >= 16384)"
         )
-        assert bool(locks) is (statement.startswith("select pg_advisory"))
+        assert locks == ([("advisory",)] if "advisory" in statement else [])
 
 
 def test_autocommit_is_seen(database: Database) -> None:

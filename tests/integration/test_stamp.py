@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import automigrate
-from automigrate import AheadError, Migrator, Verdict
-from automigrate.recovery.adoption import rebuild_journal
+from automigrate import AheadError, Migrator, RecoveryError, Verdict
 from tests.support.projects import Project
 
 if TYPE_CHECKING:
@@ -84,6 +83,30 @@ def test_the_journal_is_rebuilt_from_version_table_and_scripts(
     project = Project.linear(tmp_path, 3)
     project.alembic("upgrade", "r0002", url=database.url)
     migrator = Migrator(database.url, project.scripts)
-    assert rebuild_journal(migrator._run(migrator.options)) == 2
+    assert migrator.rebuild_journal() == 2
     assert database.rows(JOURNAL) == [("r0001", "stamp", "applied"), ("r0002", "stamp", "applied")]
-    assert rebuild_journal(migrator._run(migrator.options)) == 0
+    assert migrator.rebuild_journal() == 0
+
+
+def test_a_changed_script_is_accepted(database: Database, tmp_path: Path) -> None:
+    """The modified verdict ends; what undid the old script is forgotten."""
+    project = Project.linear(tmp_path, 1)
+    migrator = Migrator(database.url, project.scripts)
+    migrator.upgrade()
+    [added] = project.extend(1)
+    migrator.upgrade()
+    path = project.revisions[added]
+    path.write_text(path.read_text().replace("integer primary key", "bigint primary key"))
+    assert migrator.status().modified == (added,)
+    assert migrator.accept_modified() == (added,)
+    status = migrator.status()
+    assert (status.verdict, status.without_way_back) == (Verdict.CURRENT, (added,))
+
+
+def test_what_did_not_change_is_not_accepted(database: Database, tmp_path: Path) -> None:
+    """Naming a revision that is as it was is a mistake to be told."""
+    project = Project.linear(tmp_path, 1)
+    migrator = Migrator(database.url, project.scripts)
+    migrator.upgrade()
+    with pytest.raises(RecoveryError, match="r0001 did not change"):
+        migrator.accept_modified("r0001")

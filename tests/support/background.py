@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 import automigrate
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Background"]
 
 LONG = 90.0
+T = TypeVar("T")
 
 
 class Background(threading.Thread):
@@ -47,7 +48,7 @@ class Background(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - looked at by the test
             self.error = error
 
-    def told(self, kind: type[object]) -> list[object]:
+    def told(self, kind: type[T]) -> list[T]:
         """List the events of a kind."""
         return [event for event in list(self.events) if isinstance(event, kind)]
 

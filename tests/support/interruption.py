@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from tests.support.replicas import until
 
@@ -37,7 +37,7 @@ HISTORY = ("r0001", "r0002", "r0003", "r0004")
 CONCURRENT = "r0003"
 LAST = "r0004"
 
-PATIENT = {"lock_timeout": 30.0, "lock_timeout_max": 30.0}
+PATIENT: dict[str, Any] = {"lock_timeout": 300.0, "lock_timeout_max": 300.0}
 """Options with which a revision stays where it waits, instead of being tried again."""
 
 WITHIN, BEFORE_COMMIT, IN_COMMIT = 701, 702, 703

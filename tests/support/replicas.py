@@ -21,16 +21,12 @@ if TYPE_CHECKING:
     from tests.support.projects import Project
     from tests.support.servers import Database
 
-__all__ = ["LONG", "Replica", "replicas", "until", "waits_for_advisory_lock"]
+__all__ = ["LONG", "Replica", "replicas", "until"]
 
 LONG = 60.0
 """Seconds that any single step of a test may take on a busy machine."""
 
 _ROOT = Path(__file__).parents[2]
-_WAITING = """
-select a.pid from pg_locks l join pg_stat_activity a using (pid)
-where a.datname = %s and l.locktype = 'advisory' and not l.granted and l.objid = %s
-"""
 
 
 class Replica:
@@ -187,15 +183,3 @@ def until(condition: Callable[[], Any], what: str) -> Any:
             return answer
         time.sleep(0.02)
     pytest.fail(f"never came true: {what}")
-
-
-def waits_for_advisory_lock(database: Database, number: int) -> int:
-    """Wait until a session waits for an advisory lock that the test holds; return its pid."""
-    with database.connect() as connection:
-
-        def waiting() -> int | None:
-            row = connection.execute(_WAITING, (database.name, number)).fetchone()
-            return None if row is None else int(row[0])
-
-        pid: int = until(waiting, f"a session waits for the advisory lock {number}")
-        return pid

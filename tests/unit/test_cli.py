@@ -38,7 +38,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["upgrade", "wait", "check", "status"])
+@pytest.mark.parametrize("command", ["upgrade", "wait", "status"])
 def test_a_missing_database_ends_with_2(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Every command refuses to guess a database."""
     assert main([command]) == 2

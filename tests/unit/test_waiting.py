@@ -112,7 +112,7 @@ def test_the_holder_is_asked_for_until_it_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sessions", "expected"), [(2, waiting.SHORTEST_POLL), (60, 3.0), (200, 5.0)]
+    ("sessions", "expected"), [(2, waiting.SHORTEST_POLL), (6, 3.0), (200, 5.0)]
 )
 def test_the_poll_is_longer_the_more_wait(sessions: int, expected: float) -> None:
     """With a hundred waiters somebody polls all the time anyway (H3)."""

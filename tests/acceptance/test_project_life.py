@@ -1,0 +1,301 @@
+"""A project's life from `init` on, as a developer walks it, by the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.projects import Project
+
+if TYPE_CHECKING:
+    from tests.support.servers import Database
+
+ROOT = Path(__file__).parents[2]
+MODELS = """
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class User(Base):
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    {columns}
+"""
+
+
+class Desk:
+    """A developer's working directory and database."""
+
+    def __init__(self, directory: Path, database: Database) -> None:
+        self.directory = directory
+        self.database = database
+
+    def models(self, columns: str) -> None:
+        """Write the application's models."""
+        (self.directory / "shop.py").write_text(MODELS.format(columns=columns))
+
+    def run(self, *arguments: str, code: int = 0, **more: str) -> str:
+        """Run `automigrate`; return what it printed."""
+        foreign = ("AUTOMIGRATE_", "DATABASE_URL", "PG", "CI")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        done = subprocess.run(
+            [sys.executable, "-m", "automigrate", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.directory,
+            env={
+                **kept,
+                "PYTHONPATH": str(ROOT),
+                "NO_COLOR": "1",
+                "AUTOMIGRATE_DATABASE_URL": self.database.url,
+                "AUTOMIGRATE_SCRATCH": "server",
+                "AUTOMIGRATE_LOG_LEVEL": "error",
+                **more,
+            },
+            stdin=subprocess.DEVNULL,
+            timeout=100.0,
+        )
+        assert done.returncode == code, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def git(self, *arguments: str, code: int | None = 0) -> str:
+        """Run git."""
+        done = subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.directory,
+            env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull},
+        )
+        assert code is None or done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture
+def desk(tmp_path: Path, database: Database) -> Desk:
+    """A project after `init`, without models."""
+    directory = tmp_path / "shop"
+    directory.mkdir()
+    made = Desk(directory, database)
+    made.run("init", "--models", "shop:Base")
+    return made
+
+
+def test_init_makes_scripts_lock_and_section(desk: Desk) -> None:
+    """Everything that a project needs, and no env.py."""
+    made = {str(path.relative_to(desk.directory)) for path in desk.directory.rglob("*")}
+    assert {"migrations/versions", "migrations/automigrate.lock", "pyproject.toml"} <= made
+    assert "migrations/env.py" not in made
+    section = (desk.directory / "pyproject.toml").read_text()
+    assert 'script-location = "migrations"' in section
+    assert 'models = "shop:Base"' in section
+
+
+def test_init_adopts_an_alembic_project(tmp_path: Path, database: Database) -> None:
+    """Its files keep every byte; plain Alembic and automigrate work side by side."""
+    project = Project.linear(tmp_path, 2)
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'")
+    files = [
+        path for path in tmp_path.rglob("*") if path.is_file() and path.name != "pyproject.toml"
+    ]
+    before = {path: path.read_bytes() for path in files}
+    desk = Desk(tmp_path, database)
+    told = desk.run("init")
+    assert "adopted migrations with 2 revisions" in told
+    assert {path: path.read_bytes() for path in files} == before
+    assert (tmp_path / "pyproject.toml").read_text().startswith("[project]\nname = 'x'\n\n[tool.")
+    desk.run("upgrade")
+    project.alembic("upgrade", "head", url=database.url)
+    again = desk.run("init", "--json")
+    assert json.loads(again)["written"] == []
+
+
+def test_the_life_of_a_project(desk: Desk) -> None:
+    """init, models, generate, upgrade, rename with data, generate, upgrade: the data is there."""
+    desk.models("name: Mapped[str]")
+    desk.run("generate", "-m", "first tables")
+    desk.run("upgrade")
+    desk.database.execute("insert into users (name) values ('Ada'), ('Grace')")
+
+    desk.models("full_name: Mapped[str]")
+    refused = desk.run("generate", "-m", "full names", code=2)
+    assert "--rename users.name:users.full_name" in refused
+    written = desk.run("generate", "-m", "full names", "--rename", "users.name:full_name")
+    assert "rename column users.name to full_name" in written
+    desk.run("upgrade")
+    assert desk.database.rows("select full_name from users order by id") == [("Ada",), ("Grace",)]
+
+    assert "nothing to write" in desk.run("generate", "-m", "nothing")
+    assert "no difference" in desk.run("diff")
+    assert desk.run("check", "--gate", "--scratch", "server").count("FAILED") == 0
+
+
+def test_two_branches_conflict_in_git_and_are_merged(desk: Desk) -> None:
+    """The lock file conflicts where the directory of scripts would not; `merge` settles both."""
+    desk.models("name: Mapped[str]")
+    desk.run("generate", "-m", "first")
+    desk.git("init", "--initial-branch=main")
+    desk.git("add", "-A")
+    desk.git("commit", "-m", "first")
+    for branch, column in (
+        ("left", "age: Mapped[int | None]"),
+        ("right", "mail: Mapped[str | None]"),
+    ):
+        desk.git("checkout", "-b", branch, "main")
+        desk.models(f"name: Mapped[str]\n    {column}")
+        desk.run("generate", "-m", branch)
+        desk.git("add", "-A")
+        desk.git("commit", "-m", branch)
+    conflict = desk.git("merge", "left", code=None)
+    assert "CONFLICT (content): Merge conflict in migrations/automigrate.lock" in conflict
+    assert "conflict markers" in desk.run("upgrade", code=3)
+    desk.models("name: Mapped[str]\n    age: Mapped[int | None]\n    mail: Mapped[str | None]")
+    assert "joins" in desk.run("merge")
+    desk.run("upgrade")
+    assert "no difference" in desk.run("diff")
+    assert desk.run("check", "--gate", "--only", "lock", "--only", "heads").count("ok ") == 3
+
+
+def test_status_history_plan_and_show_tell_of_revisions(desk: Desk) -> None:
+    """What is applied when, by whom; what is pending, its SQL and its locks."""
+    desk.models("name: Mapped[str]")
+    desk.run("generate", "-m", "first", "--rev-id", "one")
+    desk.run("upgrade")
+    desk.models("name: Mapped[str] = mapped_column(sa.String(10))")
+    desk.run("generate", "-m", "short names", "--rev-id", "two", "--drop", "x", code=2)
+    desk.run("generate", "-m", "short names", "--rev-id", "two")
+    history = desk.run("history")
+    assert history.splitlines()[0] == "o two (head) short names"
+    assert "* one (base) first" in history
+    (entry,) = [e for e in json.loads(desk.run("history", "--json")) if e["revision"] == "one"]
+    assert entry["journal"][0]["state"] == "applied"
+    plan = desk.run("plan")
+    assert "ALTER TABLE users ALTER COLUMN name TYPE VARCHAR(10)" in plan
+    assert "--   ACCESS EXCLUSIVE on users (0 rows" in plan
+    assert "--   rewrites users" in plan
+    shown = desk.run("show", "tw", "--sql")
+    assert "on one" in shown
+    assert "rewrites users" in shown
+    assert "def upgrade" in desk.run("show", "one")
+    assert desk.run("diff", "--exit-code", code=6).startswith("alter column users.name")
+
+
+def test_push_brings_a_development_database_to_the_models(desk: Desk) -> None:
+    """The SQL is shown first; loss needs --force; a shared database is refused."""
+    desk.models("name: Mapped[str]")
+    assert "say --yes" in desk.run("push", code=2)
+    assert "CREATE TABLE users" in desk.run("push", "--dry-run")
+    assert desk.database.rows("select to_regclass('users')::text") == [(None,)]
+    desk.run("push", "--yes")
+    desk.database.execute("insert into users (name) values ('Ada')")
+    desk.models("full_name: Mapped[str] = mapped_column(index=True)")
+    desk.run("push", "--yes", "--rename", "users.name:full_name")
+    assert desk.database.rows("select full_name from users") == [("Ada",)]
+    assert "no difference" in desk.run("diff")
+    desk.models("age: Mapped[int | None]")
+    assert "drops column users.full_name" in desk.run("push", "--yes", code=2)
+    desk.run("push", "--yes", "--force")
+    assert "no difference" in desk.run("push")
+
+
+def test_reset_rebuilds_and_seeds_a_database_of_ones_own(desk: Desk) -> None:
+    """Everything goes, all revisions run, the given function fills it; extensions stay."""
+    desk.models("name: Mapped[str]")
+    desk.run("generate", "-m", "first")
+    desk.run("upgrade")
+    desk.database.execute(
+        "create extension pg_trgm; create schema more; create type more.mood as enum ('sad');"
+        "create table more.t (m more.mood); create view v as select 1 as one;"
+        "create function f() returns integer language sql return 1;"
+        "insert into users (name) values ('Ada')"
+    )
+    (desk.directory / "fixtures.py").write_text(
+        "import sqlalchemy as sa\n"
+        "def fill(connection):\n"
+        "    connection.execute(sa.text(\"insert into users (name) values ('seeded')\"))\n"
+    )
+    assert "say --yes" in desk.run("reset", code=2)
+    told = desk.run("reset", "--yes", "--seed", "fixtures:fill")
+    assert "applied 1 revision" in told
+    assert desk.database.rows("select name from users") == [("seeded",)]
+    assert desk.database.rows("select to_regclass('v')::text, to_regnamespace('more')::text") == [
+        (None, None)
+    ]
+    assert desk.database.rows("select count(*) from pg_extension where extname = 'pg_trgm'") == [
+        (1,)
+    ]
+    desk.run("seed", "fixtures:fill")
+    assert desk.database.rows("select count(*) from users") == [(2,)]
+
+
+@pytest.mark.parametrize("command", [("reset", "--yes"), ("push", "--yes"), ("seed", "x:y")])
+def test_a_database_of_a_release_is_left_alone(desk: Desk, command: tuple[str, ...]) -> None:
+    """The journal says that a release of the application has upgraded it."""
+    desk.models("name: Mapped[str]")
+    desk.run("generate", "-m", "first")
+    desk.run("upgrade", "--application-version", "1.2.3")
+    desk.database.execute("insert into users (name) values ('Ada')")
+    assert "is shared" in desk.run(*command, code=2)
+    assert desk.database.rows("select name from users") == [("Ada",)]
+
+
+def test_pull_writes_models_and_a_first_revision(desk: Desk) -> None:
+    """What the revision makes is what the database had."""
+    desk.database.execute(
+        "create table teams (id integer primary key, name varchar(40) not null unique);"
+        "create table people (id bigint generated always as identity primary key,"
+        "  team_id integer references teams (id), born timestamptz default now());"
+        "create index on people (born);"
+        "create view grown as select id from people"
+    )
+    before = desk.database.dump_schema()
+    told = desk.run("pull", "--out", "shop.py")
+    assert "1 x view" in told
+    assert "no difference" in desk.run("diff")
+    assert desk.database.dump_schema() == before
+    assert "exists; say --overwrite" in desk.run("pull", "--out", "shop.py", code=2)
+    assert desk.run("generate", "-m", "nothing").startswith("automigrate: nothing to write")
+
+
+def test_a_sql_revision_is_written_and_runs(desk: Desk) -> None:
+    """`new --sql` gives two files to fill in; up and down run."""
+    files = json.loads(desk.run("new", "-m", "a view", "--sql", "--json"))["files"]
+    up, down = (desk.directory / file for file in files[1:3])
+    up.write_text("create view one as select 1 as a;\n")
+    down.write_text("drop view one;\n")
+    desk.run("upgrade")
+    assert desk.database.rows("select a from one") == [(1,)]
+    assert "FAILED" not in desk.run("check", "--gate", "--only", "round-trip")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_for_each_shell(desk: Desk, shell: str) -> None:
+    """The script calls back with the variable that it names; commands are completed."""
+    assert "_AUTOMIGRATE_COMPLETE" in desk.run("completion", shell)
+    words = {"COMP_WORDS": "automigrate gen", "COMP_CWORD": "1"}
+    offered = desk.run(_AUTOMIGRATE_COMPLETE=f"{shell}_complete", **words, code=0)
+    assert "generate" in offered
+
+
+COMMANDS = (
+    "check completion diff generate history init merge new plan pull push reset seed show verify"
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS.split())
+def test_every_command_shows_an_example(desk: Desk, command: str) -> None:
+    """`--help` ends with a line to copy."""
+    told = desk.run(command, "--help")
+    assert f"automigrate {command}" in told.partition("Examples:")[2]
