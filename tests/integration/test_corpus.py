@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,6 +225,9 @@ def _middle(shape: Shape) -> str:
 
 def _require(shape: Shape, database: Database) -> None:
     """Skip where a package or an extension of the server is missing."""
+    wanted = shape.said.get("requires_alembic", [])
+    if [int(part) for part in version("alembic").split(".")[:2]] < wanted:
+        pytest.skip(f"Alembic {version('alembic')} does not know this")
     for module in shape.said.get("requires", ()):
         if find_spec(module) is None:
             missing(f"package {module}")

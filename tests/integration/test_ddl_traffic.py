@@ -88,11 +88,7 @@ def test_blockers_are_named_with_pid_application_age_and_query(
         pid = connection.info.backend_pid
         running = Background(database.url, altering, lock_timeout=0.8, lock_timeout_max=0.8)
         retried = until(
-            lambda: [
-                event
-                for event in running.told(RevisionRetried)
-                if isinstance(event, RevisionRetried) and event.blockers
-            ],
+            lambda: [event for event in running.told(RevisionRetried) if event.blockers],
             "a retry names its blockers",
         )
         connection.execute("commit")
@@ -156,11 +152,7 @@ def test_cancel_blockers_ends_what_is_idle_in_a_transaction(
         assert running.finish().outcome is Outcome.MIGRATED
         with pytest.raises(psycopg.OperationalError):
             connection.execute("select 1")
-    actions = [
-        event.action
-        for event in running.told(RevisionRecovered)
-        if isinstance(event, RevisionRecovered)
-    ]
+    actions = [event.action for event in running.told(RevisionRecovered)]
     assert any("ended session" in action for action in actions)
 
 

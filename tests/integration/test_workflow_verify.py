@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from automigrate.workflow.verify import RevisionSeen, rehearse
+from automigrate.database.url import DatabaseURL
+from automigrate.workflow.findings import Level
+from automigrate.workflow.policy import Policy, Size, judge, read_sizes
+from automigrate.workflow.verify import RevisionSeen, rehearse, since
 from tests.support.workflow import Workbench, benches
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from automigrate.embedded import EmbeddedServer
+    from tests.support.servers import Database
 
 
 @pytest.fixture
@@ -148,9 +152,7 @@ KINDS: dict[str, Kind] = {
         {"people": SRE},
     ),
     "comment on a column": Kind("comment on column people.name is 'x'", {"people": SUE}),
-    "change a storage parameter": Kind(
-        "alter table people set (fillfactor = 70)", {"people": SUE}
-    ),
+    "change a storage parameter": Kind("alter table people set (fillfactor = 70)", {"people": SUE}),
     "make a table unlogged": Kind(
         "alter table people set unlogged",
         {"people": AEX},
@@ -214,3 +216,116 @@ def test_locks_rewrites_and_scans_are_seen(bench: Workbench, name: str) -> None:
         kind.scanned,
     )
     assert statement.in_transaction is not kind.outside
+
+
+REWRITE = "alter table people alter column age type bigint"
+LARGE = {"public.people": Size(rows=40_000_000, size=9 * 2**30)}
+
+
+def test_a_rewrite_of_a_large_table_is_an_error(bench: Workbench) -> None:
+    """The text names lock, table, size and the safe alternative."""
+    (finding,) = judge([seen_of(bench, REWRITE)], LARGE)
+    assert (finding.rule, finding.level) == ("table-rewrite", Level.ERROR)
+    assert "rewrites people (40 million rows, 9 GB) under ACCESS EXCLUSIVE" in finding.message
+    assert "blocks reads and writes" in finding.message
+    assert "Add a column of the new type" in finding.remedy
+
+
+def test_size_decides(bench: Workbench) -> None:
+    """Small: nothing; not known: a warning; and where large begins is for the policy to say."""
+    seen = [seen_of(bench, REWRITE)]
+    small = {"public.people": Size(rows=10, size=8192)}
+    assert judge(seen, small) == []
+    assert [finding.level for finding in judge(seen)] == [Level.WARNING]
+    assert [f.level for f in judge(seen, small, Policy(rows=5))] == [Level.ERROR]
+
+
+@pytest.mark.parametrize(
+    ("sql", "rule", "remedy"),
+    [
+        ("create index on people (age)", "scan-under-lock", "CONCURRENTLY"),
+        ("alter table people alter name set not null", "scan-under-lock", "CHECK added NOT VALID"),
+        (
+            "alter table people add foreign key (boss_id) references teams (id)",
+            "scan-under-lock",
+            "NOT VALID",
+        ),
+        ("alter table people add unique (mail)", "scan-under-lock", "USING INDEX"),
+        ("reindex table people", "index-rebuild", "REINDEX CONCURRENTLY"),
+        ("update people set age = 1", "large-update", "batches"),
+        ("alter table people drop column mail", "data-loss", "Release code"),
+    ],
+)
+def test_each_refusal_names_the_safe_alternative(
+    bench: Workbench, sql: str, rule: str, remedy: str
+) -> None:
+    """What blocks a large table, or loses data, says what to do instead."""
+    found = {finding.rule: finding for finding in judge([seen_of(bench, sql)], LARGE)}
+    assert remedy in found[rule].remedy
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "create index concurrently on people (age)",
+        "alter table people add column a integer not null default 7",
+        "alter table people add foreign key (boss_id) references teams (id) not valid",
+        "truncate people",
+    ],
+)
+def test_the_safe_forms_raise_nothing(bench: Workbench, sql: str) -> None:
+    """Not even on a large table."""
+    assert judge([seen_of(bench, sql, outside="concurrently" in sql)], LARGE) == []
+
+
+def test_a_lock_held_from_an_earlier_statement_counts(bench: Workbench) -> None:
+    """A validation is harmless by itself, and not under a lock that the revision holds already."""
+    bench.add(f"op.execute({BEFORE!r})")
+    add = "alter table people add constraint adult check (age > 17) not valid"
+    both = f"op.execute({add!r}); op.execute('alter table people validate constraint adult')"
+    head = bench.add(both)
+    seen = rehearse(bench.project, bench.rehearsal(), (head,))
+    assert [finding.rule for finding in judge(seen, LARGE)] == ["scan-under-lock"]
+
+
+def test_what_a_revision_creates_is_nobodys_yet(bench: Workbench) -> None:
+    """Locks on new tables are not worth a word."""
+    seen = seen_of(bench, "create table t (a integer); create index on t (a)")
+    assert seen.statements[0].locks == ()
+    assert judge([seen], LARGE) == []
+
+
+def test_a_failing_revision_is_an_error(bench: Workbench) -> None:
+    """It is seen as far as it came."""
+    bench.add(f"op.execute({BEFORE!r})")
+    head = bench.add("op.execute('alter table people drop column nothing')")
+    seen = rehearse(bench.project, bench.rehearsal(), (head,))
+    (finding,) = judge(seen)
+    assert (finding.rule, finding.level) == ("fails", Level.ERROR)
+
+
+def test_a_failing_statement_outside_of_a_transaction_leaves_nothing_hanging(
+    bench: Workbench,
+) -> None:
+    """The session that made it wait lets go."""
+    bench.add(f"op.execute({BEFORE!r})")
+    head = bench.add("with op.get_context().autocommit_block(): op.execute('vacuum no_such_table')")
+    (seen,) = rehearse(bench.project, bench.rehearsal(), (head,))
+    assert seen.failure is not None
+    bench.scratch.drop_all()
+
+
+def test_sizes_come_from_the_real_database(database: Database) -> None:
+    """Rows as the planner estimates, bytes with indexes."""
+    database.execute("create table t as select generate_series(1, 5000) as a; analyze t")
+    size = read_sizes(DatabaseURL.parse(database.url))["public.t"]
+    assert size.rows == 5000
+    assert str(size).startswith("5 thousand rows, ")
+
+
+def test_since_counts_from_a_revision(bench: Workbench) -> None:
+    """Everything that is not an ancestor of it is pending, oldest first."""
+    first = bench.add("pass")
+    second, third = bench.add("pass"), bench.add("pass")
+    assert since(bench.project, [first]) == (second, third)
+    assert since(bench.project, ["base"]) == (first, second, third)

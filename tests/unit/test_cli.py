@@ -83,7 +83,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
     assert main([name, "--help"]) == 0
     out = capsys.readouterr().out
     assert f"Usage: automigrate {name}" in out
-    assert "--database-url" in out
+    assert "--database-url" in out or name == "completion"
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -314,6 +314,6 @@ def test_every_command_module_is_listed() -> None:
     with_command = {
         f"automigrate.cli.{path.stem}"
         for path in folder.glob("*.py")
-        if "\n@configured" in path.read_text() and "\ndef command(" in path.read_text()
+        if "\ndef command(" in path.read_text()
     }
     assert with_command == {module for module, _ in COMMANDS.values()}
