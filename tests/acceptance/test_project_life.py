@@ -337,7 +337,7 @@ def test_squawk_gives_a_second_opinion(desk: Desk) -> None:
 def test_alembics_own_templates_bring_their_models(
     tmp_path: Path, database: Database, template: str
 ) -> None:
-    """generate works through env.py as `alembic init` writes it."""
+    """Generate works through env.py as `alembic init` writes it."""
     project = Project.linear(tmp_path, 1, env=template)
     env = project.scripts / "env.py"
     named = "from shop import metadata as target_metadata"

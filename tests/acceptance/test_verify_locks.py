@@ -17,7 +17,7 @@ def row(name: str, kind: Kind) -> str:
     does = [f"rewrites {table}" for table in kind.rewritten]
     does += [f"scans {table}" for table in kind.scanned]
     sql = " ".join(kind.sql.split()).replace("|", "\\|")
-    return f"| {name} | `{sql}` | {locks} | {', '.join(does) or '–'} |"
+    return f"| {name} | `{sql}` | {locks} | {', '.join(does) or 'nothing'} |"
 
 
 def table() -> str:

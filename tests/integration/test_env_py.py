@@ -119,9 +119,9 @@ def test_another_kind_of_database_is_refused(database: Database, tmp_path: Path)
         tmp_path,
         """
         from alembic import context
-        from sqlalchemy import create_engine
+        from sqlalchemy import create_engine, pool
 
-        with create_engine("sqlite://").connect() as connection:
+        with create_engine("sqlite://", poolclass=pool.NullPool).connect() as connection:
             context.configure(connection=connection)
             context.run_migrations()
         """,

@@ -137,7 +137,7 @@ def test_only_postgresql_is_taken_over(database: Database) -> None:
     """A connection of another dialect is refused."""
     with (
         pair(database) as (mirror, _, _),
-        create_engine("sqlite://").connect() as theirs,
+        create_engine("sqlite://", poolclass=pool.NullPool).connect() as theirs,
         pytest.raises(ConfigurationError, match="connects to sqlite"),
     ):
         mirror.take_over(theirs)
