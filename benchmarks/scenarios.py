@@ -199,7 +199,8 @@ def race(setup: Setup) -> Table:
         compared = statistics.median(a / b for a, b in zip(together, alone, strict=True))
         shown = f"**{compared:.2f} ×** {duration(statistics.median(together))}"
         table.rows.append((tool.name, f"{min(good)} of {count}", shown))
-        table.points.setdefault(tool.name, {})["race"] = compared
+        if min(good) == count:
+            table.points.setdefault(tool.name, {})["race"] = compared
     return table
 
 

@@ -2,7 +2,7 @@
 
     from automigrate.testing.contract import *  # noqa: F403
 
-or name those that you want. Each asks one question of `automigrate verify` on a real database.
+or name those that you want. Each asks one question of `automigrate check`, on a real database.
 """
 
 from __future__ import annotations

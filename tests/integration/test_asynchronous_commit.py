@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg.rows import scalar_row, tuple_row
 
 import automigrate
 from automigrate import CommitPolicy, UpgradeError
@@ -30,6 +31,7 @@ CRASHES = 50
 REVISIONS = 12
 VERSION = "select version_num from alembic_version"
 TABLES = r"select relname from pg_class where relkind = 'r' and relname like 't\_r%' order by 1"
+OURS = "select relname from pg_class where relname in ('alembic_version', 'automigrate_journal')"
 JOURNAL = "select revision, state from automigrate_journal order by id"
 
 
@@ -46,23 +48,17 @@ def url(crashing: EmbeddedServer, request: pytest.FixtureRequest) -> str:
     return crashing.create_database(f"db_{abs(hash(request.node.name))}")
 
 
-def column(url: str, query: str) -> list[str]:
-    """Return the first column of a query's rows."""
-    with psycopg.connect(url) as connection:
-        return [row[0] for row in connection.execute(query.encode())]
-
-
 def state(url: str) -> tuple[str | None, list[str], dict[str, str]]:
     """Return version, revisions whose table is there, and journal."""
-    version = column(url, "select to_regclass('alembic_version')::text")[0]
-    if version is None:
-        return None, [], {}
-    with psycopg.connect(url) as connection:
-        rows = connection.execute(VERSION).fetchall()
-        tables = [row[0].removeprefix("t_") for row in connection.execute(TABLES)]
-        exists = connection.execute("select to_regclass('automigrate_journal')").fetchone()
-        journal = dict(connection.execute(JOURNAL).fetchall()) if exists and exists[0] else {}
-    return (rows[0][0] if rows else None), tables, journal
+    with psycopg.connect(url, row_factory=scalar_row) as connection:
+        tables = [str(name).removeprefix("t_") for name in connection.execute(TABLES)]
+        there = set(connection.execute(OURS))
+        versions = connection.execute(VERSION).fetchall() if "alembic_version" in there else []
+        journal: dict[str, str] = {}
+        if "automigrate_journal" in there:
+            connection.row_factory = tuple_row  # type: ignore[assignment]
+            journal = dict(connection.execute(JOURNAL).fetchall())
+    return (versions[0] if versions else None), tables, journal
 
 
 def crash_after(
