@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
+State = tuple[str | None, list[str], dict[str, str]]
+
 CRASHES = 50
 REVISIONS = 12
 VERSION = "select version_num from alembic_version"
@@ -48,7 +50,7 @@ def url(crashing: EmbeddedServer, request: pytest.FixtureRequest) -> str:
     return crashing.create_database(f"db_{abs(hash(request.node.name))}")
 
 
-def state(url: str) -> tuple[str | None, list[str], dict[str, str]]:
+def state(url: str) -> State:
     """Return version, revisions whose table is there, and journal."""
     with psycopg.connect(url, row_factory=scalar_row) as connection:
         tables = [str(name).removeprefix("t_") for name in connection.execute(TABLES)]
@@ -56,7 +58,7 @@ def state(url: str) -> tuple[str | None, list[str], dict[str, str]]:
         versions = connection.execute(VERSION).fetchall() if "alembic_version" in there else []
         journal: dict[str, str] = {}
         if "automigrate_journal" in there:
-            connection.row_factory = tuple_row  # type: ignore[assignment]
+            connection.row_factory = tuple_row
             journal = dict(connection.execute(JOURNAL).fetchall())
     return (versions[0] if versions else None), tables, journal
 
@@ -87,9 +89,9 @@ def test_version_schema_and_journal_agree_after_every_crash(
     for number in range(CRASHES):
         url = crashing.create_database(f"crash_{number}")
         position = 1 + number % (REVISIONS - 1)
-        seen: list[tuple[str | None, list[str], dict[str, str]]] = []
+        seen: list[State] = []
 
-        def look(url: str = url, seen: list[object] = seen) -> None:  # type: ignore[assignment]
+        def look(url: str = url, seen: list[State] = seen) -> None:
             seen.append(state(url))
 
         report = automigrate.upgrade(
@@ -174,7 +176,7 @@ def test_a_revision_outside_of_a_transaction_commits_durably(
         """,
     )
     names = [*names, "r0003", *project.extend(2, first=4)]
-    seen: list[tuple[str | None, list[str], dict[str, str]]] = []
+    seen: list[State] = []
     automigrate.upgrade(
         url,
         project.scripts,

@@ -1,0 +1,54 @@
+"""What the text of env.py says about the version table, and when only running it tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from automigrate.scripts.env_py import ConfiguredTables, configured_tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+UNKNOWN = ConfiguredTables(literal=False)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("context.configure(connection=c)", ConfiguredTables()),
+        ("context.configure(version_table='v')", ConfiguredTables("v")),
+        ("T = 'v'\ncontext.configure(version_table=T)", ConfiguredTables("v")),
+        (
+            "S: str = 's'\ncontext.configure(version_table_schema=S, version_table='v')",
+            ConfiguredTables("v", "s"),
+        ),
+        (
+            "context.configure(version_table_schema='s')\nc.execute('set search_path to s')",
+            ConfiguredTables(None, "s"),
+        ),
+        ("context.configure(version_table=os.environ['T'])", UNKNOWN),
+        ("context.configure(**options, version_table='v')", ConfiguredTables("v", literal=False)),
+        ("c.execute('set search_path to s')\ncontext.configure(connection=c)", UNKNOWN),
+        ("c.execution_options(schema_translate_map=m)\ncontext.configure()", UNKNOWN),
+        ("c.dialect.default_schema_name = tenant\ncontext.configure()", UNKNOWN),
+        ("from app.migrations import run\nrun()", UNKNOWN),
+        (
+            "context.configure(version_table='a')\ncontext.configure(version_table='b')",
+            UNKNOWN,
+        ),
+        (
+            "context.configure(url=u, version_table='v')\ncontext.configure(version_table='v')",
+            ConfiguredTables("v"),
+        ),
+        ("context.configure(version_table='v'", UNKNOWN),
+    ],
+)
+def test_tables_are_read_from_the_text(
+    tmp_path: Path, source: str, found: ConfiguredTables
+) -> None:
+    """Literals and constants are understood; whatever else decides makes it not literal."""
+    env_file = tmp_path / "env.py"
+    env_file.write_text(source)
+    assert configured_tables(env_file) == found
