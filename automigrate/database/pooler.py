@@ -9,6 +9,7 @@ for each transaction: a session lock would stay behind on a connection that othe
 from __future__ import annotations
 
 import enum
+import random
 import select
 import time
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,9 @@ DIRECT_URL = (
 )
 """What always helps."""
 
-ROUNDS = 10
+ROUNDS = 20
+LONGEST_PAUSE = 0.005
+"""Seconds; breaks the cycle in which a busy pool can lend each client the same connection."""
 PATIENCE = 3.0
 """Seconds that the pooler may take to lend a second connection."""
 
@@ -56,7 +59,7 @@ def pooling(
     """Say what is in between; opens a second connection only when something is.
 
     In transaction mode an idle client has no backend, so that a second one gets the same, or makes
-    the first one's change. A busy pool can hide that in one round, not in ten.
+    the first one's change. A busy pool can hide that in one round, not in twenty.
 
     Args:
         session: outside of a transaction.
@@ -78,6 +81,7 @@ def pooling(
                 return Pooling.STATEMENT
             borrowed = _backend(other, deadline)
             _ask(other, b"commit", deadline)
+            time.sleep(random.uniform(0.0, LONGEST_PAUSE))  # noqa: S311 - not cryptography
             ours = _backend(session.connection, deadline)
             if borrowed == ours or ours != look.backend_pid:
                 return Pooling.TRANSACTION

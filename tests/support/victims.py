@@ -7,6 +7,7 @@ little; that is also how an application server preloads an application.
 from __future__ import annotations
 
 import multiprocessing
+import contextlib
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -124,8 +125,9 @@ class Victim:
             return
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        os.kill(self.pid, number)
+        """Send it a signal, unless it has ended by itself meanwhile."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def finish(self) -> Ended:
         """Wait for its end."""
