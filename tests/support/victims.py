@@ -6,8 +6,8 @@ little; that is also how an application server preloads an application.
 
 from __future__ import annotations
 
-import multiprocessing
 import contextlib
+import multiprocessing
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
