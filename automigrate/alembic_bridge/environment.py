@@ -12,7 +12,6 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from alembic.runtime.migration import HeadMaintainer
 from psycopg import errors
 from sqlalchemy import event
 
@@ -25,8 +24,10 @@ from automigrate.alembic_bridge.env_run import (
     poll_locks,
 )
 from automigrate.alembic_bridge.mirror import Mirror
+from automigrate.alembic_bridge.percents import literal_percents
 from automigrate.alembic_bridge.render import steps_down
 from automigrate.alembic_bridge.step import Step
+from automigrate.alembic_bridge.version_update import VersionUpdate
 from automigrate.database.session import Tables, quoted
 from automigrate.errors import ConfigurationError, PermissionDeniedError, UpgradeError
 from automigrate.sqlstate import driver_error
@@ -179,7 +180,7 @@ class _Run:
 
         context.run_migrations = run_migrations  # type: ignore[method-assign]
         context.autocommit_block = lambda: (  # type: ignore[method-assign]
-            block() if self._step is None else self._step.autocommit_block(block)
+            block() if self._step is None else self._step.conduct.autocommit_block(block)
         )
 
     def _work_for(self, context: MigrationContext) -> Work | None:
@@ -231,7 +232,7 @@ class _Run:
         steps = list(self._steps(heads, context))
         self._connection.rollback()
         self._prepare_tables(work, context, heads, [step.revision.revision for step in steps])
-        maintainer = HeadMaintainer(context, heads)
+        maintainer = VersionUpdate(context, heads, work.session.connection)
         names = tuple(step.revision.revision for step in steps)
         for index, step in enumerate(steps):
             self._step = Step(
@@ -277,11 +278,11 @@ class _Run:
 
     def _on_commit(self, _connection: Connection) -> None:
         if self._step is not None:
-            self._step.on_commit()
+            self._step.conduct.on_commit()
 
     def _on_commit_elsewhere(self) -> None:
         if self._step is not None:
-            self._step.on_commit_elsewhere()
+            self._step.conduct.on_commit_elsewhere()
 
     def _on_statement(
         self,
@@ -289,10 +290,13 @@ class _Run:
         _cursor: Any,
         statement: str,
         parameters: Any,
+        execution: Any,
         *_: Any,
     ) -> tuple[str, Any]:
+        if not parameters and execution is not None and execution.compiled is None:
+            statement = literal_percents(statement)
         if self._step is not None:
-            statement = self._step.on_statement(statement)
+            statement = self._step.conduct.on_statement(statement)
         return statement, parameters
 
 

@@ -2,7 +2,9 @@
 
 A stock env.py calls `logging.config.fileConfig`, which disables the application's loggers, sets
 the root logger to WARNING and replaces its handlers (H19). The call is ignored when it comes from
-the thread that runs env.py; whatever else env.py and the scripts change is put back afterwards.
+the thread that runs env.py. `dictConfig` works there, because packages that configure logging on
+import look for what they configured; but it closes no handler of the application, and it is undone
+like whatever else env.py and the scripts change.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import os
 import sys
 import threading
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["process_guard"]
-
-_CONFIGURERS = ("fileConfig", "dictConfig")
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def process_guard(prepend_sys_path: Sequence[str] = ()) -> Iterator[None]:
     paths, directory, filters = list(sys.path), Path.cwd(), list(warnings.filters)
     variables = dict(os.environ)
     loggers = _snapshot()
-    restore_configurers = _ignore_configurers(threading.get_ident())
+    restore_configurers = _guard_configurers(threading.get_ident())
     sys.path[:0] = prepend_sys_path
     try:
         yield
@@ -62,25 +62,37 @@ def _restore_environment(variables: dict[str, str]) -> None:
             os.environ[name] = value
 
 
-def _ignore_configurers(thread: int) -> Callable[[], None]:
-    originals = {name: getattr(logging.config, name) for name in _CONFIGURERS}
+def _guard_configurers(thread: int) -> Callable[[], None]:
+    file_config, dict_config = logging.config.fileConfig, logging.config.dictConfig
 
-    def guarded(original: Callable[..., Any]) -> Callable[..., Any]:
-        def configure(*args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() == thread:
-                return None
-            return original(*args, **kwargs)
+    def from_file(*args: Any, **kwargs: Any) -> None:
+        if threading.get_ident() != thread:
+            file_config(*args, **kwargs)
 
-        return configure
+    def from_dict(*args: Any, **kwargs: Any) -> None:
+        with _handlers_kept_open() if threading.get_ident() == thread else nullcontext():
+            dict_config(*args, **kwargs)
 
-    for name, original in originals.items():
-        setattr(logging.config, name, guarded(original))
+    logging.config.fileConfig, logging.config.dictConfig = from_file, from_dict
 
     def restore() -> None:
-        for name, original in originals.items():
-            setattr(logging.config, name, original)
+        logging.config.fileConfig, logging.config.dictConfig = file_config, dict_config
 
     return restore
+
+
+@contextmanager
+def _handlers_kept_open() -> Iterator[None]:
+    """Hide the existing handlers from `dictConfig`, which would close all that it can find."""
+    registered: list[Any] = logging._handlerList  # type: ignore[attr-defined]  # noqa: SLF001
+    named: Any = logging._handlers  # type: ignore[attr-defined]  # noqa: SLF001
+    handlers, names = registered[:], dict(named)
+    registered.clear()
+    try:
+        yield
+    finally:
+        registered[:0] = handlers
+        named.update(names)
 
 
 _State = tuple[int, bool, bool, list[logging.Handler], list[Any]]

@@ -9,15 +9,14 @@ its commit must reach the disk, and the journal row. When it commits a part of i
 
 from __future__ import annotations
 
-import re
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from psycopg import ClientCursor
 from tenacity import Retrying, retry_if_exception
 
-from automigrate.alembic_bridge import concurrent_index
+from automigrate.alembic_bridge.conduct import Conduct
 from automigrate.alembic_bridge.render import WayBack, way_back_of
 from automigrate.database.session import SessionLostError
 from automigrate.deadline import jittered
@@ -28,12 +27,11 @@ from automigrate.sqlstate import Fault, classify, sqlstate_of
 from automigrate.verdict import AppliedRevision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from alembic.runtime.migration import HeadMaintainer, MigrationContext, RevisionStep
+    from alembic.runtime.migration import MigrationContext, RevisionStep
     from sqlalchemy.engine import Connection
     from tenacity import RetryCallState
 
+    from automigrate.alembic_bridge.version_update import VersionUpdate
     from automigrate.alembic_bridge.work import Work
 
 __all__ = ["Step"]
@@ -45,28 +43,6 @@ select set_config('statement_timeout', '0', true), set_config('lock_timeout', %s
   set_config('application_name', %s, false)"""
 
 ASYNCHRONOUS_COMMIT = "set local synchronous_commit = off"
-SYNCHRONOUS_COMMIT = "set local synchronous_commit = on"
-
-# ROLLBACK TO SAVEPOINT does not end it, and a PL/pgSQL block begins with DO.
-ENDS_TRANSACTION = re.compile(
-    r"\s*(?:commit|end|abort|prepare\s+transaction|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))\b",
-    re.IGNORECASE,
-)
-
-RAW_COMMIT = re.compile(r"\s*(?:commit|end)(?:\s+(?:work|transaction))?\s*;?\s*", re.IGNORECASE)
-
-# What PostgreSQL refuses in a transaction block, or what is of use only after its commit.
-RUNS_ALONE = re.compile(
-    r"\s*(?:create\s+(?:unique\s+)?index\s+concurrently|drop\s+index\s+concurrently|"
-    r"reindex\b.*\bconcurrently|alter\s+type\b.*\badd\s+value|vacuum|cluster\s*;?\s*$|"
-    r"alter\s+table\b.*\bdetach\s+partition\b.*\bconcurrently|"
-    r"(?:create|drop)\s+(?:database|tablespace)|alter\s+system|"
-    r"(?:create|alter|drop)\s+subscription)\b",
-    re.IGNORECASE | re.DOTALL,
-)
-
-RESETS = re.compile(r"\b(?:reset|discard)\s+all\b", re.IGNORECASE)
-"""Undoes what protects the session; the next revision sets it again."""
 
 LONGEST_BACKOFF = 8.0
 
@@ -78,7 +54,7 @@ class Step:
         self,
         work: Work,
         context: MigrationContext,
-        maintainer: HeadMaintainer,
+        maintainer: VersionUpdate,
         step: RevisionStep,
         *,
         position: int,
@@ -97,17 +73,8 @@ class Step:
         self._arguments = arguments
         self.revision: str = step.revision.revision
         self.message: str = (step.revision.doc or "").strip().partition("\n")[0]
-        self._row = 0
         self._attempt = 0
-        self._committed_elsewhere = False
-        self._committed_early = False
-        self._own_commit = False
-        self._in_block = False
-        self._loose_from_start = self._loose = loose
-        self._alone = False
-        self._uncommitted = 0
-        self._committed = 0
-        self._statements: list[str] = []
+        self.conduct = Conduct(work, context, self.revision, loose=loose)
         self._way_back = WayBack()
 
     def apply(self) -> None:
@@ -122,22 +89,38 @@ class Step:
         self._raise_if_stopping()
         if self._work.renders:
             self._way_back = way_back_of(self._step.revision, self._context.opts)
-        retrying = Retrying(
-            retry=retry_if_exception(self._may_run_again),
-            stop=self._out_of_time,
-            wait=self._backoff,
-            sleep=self._work.control.sleep,
-            before_sleep=self._tell_retry,
-            reraise=True,
-        )
         try:
-            retrying(self._run)
+            self._run_until_applied()
         except AutomigrateError:
             raise
         except SessionLostError:
             raise
         except BaseException as error:
             raise self._translated(error) from error
+
+    def _run_until_applied(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:
+            if not self._may_run_again(error):
+                raise
+            first = [error]
+        else:
+            return
+
+        def attempt() -> None:
+            if first:
+                raise first.pop()  # counts as the attempt that it was
+            self._run()
+
+        Retrying(
+            retry=retry_if_exception(self._may_run_again),
+            stop=self._out_of_time,
+            wait=self._backoff,
+            sleep=self._work.control.sleep,
+            before_sleep=self._tell_retry,
+            reraise=True,
+        )(attempt)
 
     # One attempt
 
@@ -163,6 +146,7 @@ class Step:
                 self._finish()
         except BaseException as error:
             self._maintainer.heads = heads
+            self._maintainer.forget()
             self._undo(error)
             raise
         seconds = time.monotonic() - started
@@ -188,21 +172,18 @@ class Step:
         )
 
     def _begin(self) -> None:
-        self._committed_early = self._own_commit = self._alone = False
-        self._loose = self._loose_from_start
-        self._uncommitted = self._committed = 0
-        self._statements = []
+        self.conduct.begin()
         self._context._transaction = self._connection.begin()  # noqa: SLF001 - as Alembic does
         work, script = self._work, self._step.revision
         cursor = ClientCursor(self._raw)
-        parts = [
-            *work.lock.claim(),
-            cursor.mogrify(
-                SETTINGS, (f"{int(self._lock_timeout * 1000)}ms", work.name_during(self.revision))
-            ),
-        ]
+        parts = list(work.lock.claim())
         if work.session.was_reset:
             parts.append(work.session.protection())
+        parts.append(
+            cursor.mogrify(
+                SETTINGS, (f"{int(self._lock_timeout * 1000)}ms", work.name_during(self.revision))
+            )
+        )
         if work.options.commits is CommitPolicy.LAST and self._position < self._total:
             parts.append(ASYNCHRONOUS_COMMIT)
         parts.append(
@@ -222,18 +203,20 @@ class Step:
         backend = work.lock.confirm(rows, self._maintainer.heads)
         if backend is not None:
             work.observer.pid = backend
-        self._row = rows[-1][0]
+        self.conduct.row = rows[-1][0]
 
     def _finish(self) -> None:
         """Update version and journal in the revision's transaction, and commit it."""
         context, work = self._context, self._work
-        self._end_autocommit()
+        self.conduct.end_autocommit()
         if context._transaction is None or not self._connection.in_transaction():  # noqa: SLF001
             context._transaction = self._connection.begin()  # noqa: SLF001
-        invalid = self._invalid_indexes() if self._committed_early else ()
+        invalid = self.conduct.invalid_indexes() if self.conduct.committed_early else ()
         if invalid:
             raise _InvalidIndexError(invalid)
         self._maintainer.update_to_step(self._step)
+        if context.on_version_apply_callbacks:
+            self._maintainer.send()
         for callback in context.on_version_apply_callbacks:
             callback(
                 ctx=context,
@@ -241,15 +224,17 @@ class Step:
                 heads=set(self._maintainer.heads),
                 run_args=self._arguments,
             )
-        work.journal.finish(
-            self._row,
+        counts = work.journal.finish(
+            self.conduct.row,
             self.revision,
             work.direction,
             downgrade_sql=self._way_back.sql,
             signature=work.signature_of(self.revision, self._way_back.sql),
             obstacle=self._way_back.obstacle,
+            first=self._maintainer.statements,
         )
-        self._own_commit = True
+        self._maintainer.check(counts)
+        self.conduct.own_commit = True
         self._connection.commit()
         context._transaction = None  # noqa: SLF001
 
@@ -264,99 +249,10 @@ class Step:
             # SQLAlchemy has no transaction any more when a commit failed; the driver may have one.
             self._raw.rollback()
             self._raw.autocommit = False
-            self._committed_early = self._work.journal.fail(self._row, self._work.text_of(error))
+            self.conduct.committed_early = self._work.journal.fail(
+                self.conduct.row, self._work.text_of(error)
+            )
             self._raw.commit()
-
-    # What the revision does by itself
-
-    @contextmanager
-    def autocommit_block(self, original: Callable[[], Any]) -> Iterator[None]:
-        """Stand around Alembic's `autocommit_block` and note what runs inside."""
-        self._work.lock.refuse_outside_transaction(self.revision, "opens an autocommit block")
-        # After a commit of its own the revision is in a transaction that Alembic does not know.
-        self._context._transaction = self._connection.get_transaction()  # noqa: SLF001
-        with original():
-            self._in_block = True
-            try:
-                yield
-            finally:
-                self._in_block = False
-
-    def on_commit(self) -> None:
-        """Note a commit that is about to happen: ours, or one by the revision itself."""
-        if self._own_commit or self._in_block or self._raw.autocommit:
-            return
-        self._work.lock.refuse_outside_transaction(self.revision, "commits by itself")
-        if not self._committed_early or self._uncommitted:
-            self._committed_early = True
-            self._committed += self._uncommitted
-            self._uncommitted = 0
-            self._raw.execute(SYNCHRONOUS_COMMIT)
-            self._tell_progress()
-
-    def on_commit_elsewhere(self) -> None:
-        """Note a commit on a second session of the revision: it cannot be undone any more."""
-        self._committed_elsewhere = True
-
-    def on_statement(self, statement: str) -> str:
-        """Note a statement that is about to run; returns what to run in its place."""
-        if RESETS.search(statement):
-            self._work.session.was_reset = True
-        if self._in_block or (self._raw.autocommit and not self._alone):
-            return self._outside_transaction(statement)
-        if self._alone:
-            self._end_autocommit()
-        if ENDS_TRANSACTION.match(statement):
-            self._work.lock.refuse_outside_transaction(self.revision, "ends its transaction")
-        if RAW_COMMIT.fullmatch(statement):
-            self._commit_as_told()
-            return concurrent_index.NOTHING
-        if self._loose and RUNS_ALONE.match(statement):
-            self._commit_as_told()
-            self._raw.autocommit = self._alone = True
-            return self._outside_transaction(statement)
-        self._uncommitted += 1
-        return statement
-
-    def _commit_as_told(self) -> None:
-        """Commit for a raw COMMIT, and let what follows run as it would under psycopg2 (H22).
-
-        There the driver sends no BEGIN after it, so that statements which refuse a transaction
-        block work. psycopg 3 begins again; so those run alone, and all others in a transaction.
-        """
-        self.on_commit()
-        self._raw.commit()
-        self._loose = True
-
-    def _end_autocommit(self) -> None:
-        """Have a transaction again for what follows."""
-        self._alone = False
-        if self._raw.autocommit and not self._in_block:
-            self._raw.commit()
-            self._raw.autocommit = False
-
-    def _outside_transaction(self, statement: str) -> str:
-        """Note a statement that commits by itself; returns what to run in its place."""
-        self._statements.append(statement)
-        self._tell_progress()
-        if statement in self._work.resumed.get(self.revision, ()) and concurrent_index.complete(
-            self._raw, statement
-        ):
-            return concurrent_index.NOTHING
-        concurrent_index.drop_if_invalid(self._raw, statement, self._work.emit, self.revision)
-        return statement
-
-    def _tell_progress(self) -> None:
-        self._work.journal.progress(
-            self._row,
-            "autocommit" if self._raw.autocommit else "committed",
-            {"before": self._committed, "statements": self._statements},
-        )
-
-    def _invalid_indexes(self) -> tuple[str, ...]:
-        wanted = {concurrent_index.index_name(text) for text in self._statements}
-        found = concurrent_index.invalid(self._raw)
-        return tuple(name for name in found if name.rpartition(".")[2] in wanted)
 
     # Failing and trying again
 
@@ -381,8 +277,8 @@ class Step:
 
     def _may_run_again(self, error: BaseException) -> bool:
         return (
-            not self._committed_early
-            and not self._committed_elsewhere
+            not self.conduct.committed_early
+            and not self.conduct.committed_elsewhere
             and not isinstance(error, AutomigrateError | SessionLostError)
             and not self._work.control.stopping
             and self._fault(error) is Fault.BUSY
@@ -422,11 +318,11 @@ class Step:
         if isinstance(error, KeyboardInterrupt):
             return error
         if fault in {Fault.LOST, Fault.READ_ONLY}:
-            work.in_doubt = self.revision if self._own_commit else None
+            work.in_doubt = self.revision if self.conduct.own_commit else None
             return SessionLostError(work.text_of(error))
         if (
             work.control.stopping
-            and not self._committed_early
+            and not self.conduct.committed_early
             and fault
             in {
                 Fault.BUSY,
@@ -438,7 +334,7 @@ class Step:
             "applied": [item.revision for item in work.applied],
             "failed": self.revision,
             "pending": self._pending,
-            "rolled_back": not (self._committed_early or self._committed_elsewhere),
+            "rolled_back": not (self.conduct.committed_early or self.conduct.committed_elsewhere),
             "direction": work.direction,
         }
         if fault is Fault.BUSY or work.observer.out_of_time:

@@ -49,6 +49,11 @@ create table {journal} (
   error text
 )"""
 
+# For the look, and for FINISH: both ask for open rows, of which there are next to none.
+INDEX = """\
+create index automigrate_journal_open on {journal} (revision)
+where state in ('running', 'failed')"""
+
 COMMENT = """\
 comment on table {journal} is 'Written by automigrate: one row per application of a revision. \
 The version table stays the truth; plain Alembic works without this one.'"""
@@ -136,6 +141,8 @@ class Journal:
         self._connection = connection
         self.schema = schema
         self._name = sql.Identifier(schema, JOURNAL_TABLE)
+        self._client = ClientCursor(connection)
+        self._composed: dict[str, bytes] = {}
         self.instance = (socket.gethostname(), os.getpid())
         self._origin = (*self.instance, application_version, automigrate_version)
 
@@ -150,6 +157,7 @@ class Journal:
         if not self.exists():
             with self._connection.transaction():
                 self._execute(CREATE)
+                self._execute(INDEX)
                 self._execute(COMMENT)
 
     def entries(self) -> tuple[JournalEntry, ...]:
@@ -201,7 +209,8 @@ class Journal:
         downgrade_sql: str | None = None,
         signature: str | None = None,
         obstacle: str | None = None,
-    ) -> None:
+        first: Sequence[str] = (),
+    ) -> list[int]:
         """Write `applied`, in the transaction of the version update.
 
         Args:
@@ -211,19 +220,26 @@ class Journal:
             downgrade_sql: what undoes it, for a release that has no script for it.
             signature: that binds the SQL to the revision.
             obstacle: why there is no SQL.
+            first: statements on the version table, to be sent ahead in the same message.
+
+        Returns:
+            How many rows each of those has met.
         """
-        self._execute(
-            FINISH,
-            {
-                "row": row,
-                "revision": revision,
-                "downgrade_sql": downgrade_sql,
-                "signature": signature,
-                "obstacle": obstacle or None,
-            },
-        )
+        parameters = {
+            "row": row,
+            "revision": revision,
+            "downgrade_sql": downgrade_sql,
+            "signature": signature,
+            "obstacle": obstacle or None,
+        }
+        statements = [*first, self._mogrify(FINISH, parameters)]
         if direction == "downgrade":
-            self._execute(REVERT, (revision, row))
+            statements.append(self._mogrify(REVERT, (revision, row)))
+        cursor = self._client.execute(";\n".join(statements))
+        counts = [cursor.rowcount]
+        while cursor.nextset():
+            counts.append(cursor.rowcount)
+        return counts[: len(first)]
 
     def recorded(self) -> dict[str, Recorded]:
         """Read how the revisions that are applied can be undone without their scripts."""
@@ -293,8 +309,12 @@ class Journal:
     ) -> psycopg.Cursor[Any]:
         return self._connection.execute(self._compose(query), parameters)
 
-    def _mogrify(self, query: str, parameters: Sequence[Any]) -> str:
-        return ClientCursor(self._connection).mogrify(self._compose(query), parameters)
+    def _mogrify(self, query: str, parameters: Sequence[Any] | Mapping[str, Any]) -> str:
+        return self._client.mogrify(self._compose(query), parameters)
 
-    def _compose(self, query: str) -> sql.Composed:
-        return sql.SQL(query).format(journal=self._name)
+    def _compose(self, query: str) -> bytes:
+        composed = self._composed.get(query)
+        if composed is None:
+            composed = sql.SQL(query).format(journal=self._name).as_bytes(self._connection)
+            self._composed[query] = composed
+        return composed

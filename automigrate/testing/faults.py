@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from automigrate import startup
+from automigrate.alembic_bridge.conduct import Conduct
 from automigrate.alembic_bridge.step import Step
 from automigrate.application import Application
 from automigrate.database.advisory_lock import AdvisoryLock
@@ -261,12 +262,12 @@ def _application(application: Application) -> tuple[psycopg.Connection[Any], Non
     return application._session.connection, None  # noqa: SLF001
 
 
-def _step(step: Step, *_: Any) -> tuple[psycopg.Connection[Any], str]:
+def _step(step: Step | Conduct, *_: Any) -> tuple[psycopg.Connection[Any], str]:
     return step._raw, step.revision  # noqa: SLF001
 
 
-def _step_in_block(step: Step, *_: Any) -> tuple[psycopg.Connection[Any], str] | None:
-    return _step(step) if step._in_block else None  # noqa: SLF001
+def _step_in_block(conduct: Conduct, *_: Any) -> tuple[psycopg.Connection[Any], str] | None:
+    return _step(conduct) if conduct.in_block else None
 
 
 _PLACES = (
@@ -275,8 +276,8 @@ _PLACES = (
     _before(Point.LOCK_TAKEN, startup, "_under_lock", _second_session),
     _after(Point.JOURNAL_CREATED, Journal, "create", _journal),
     _after(Point.REVISION_BEGUN, Step, "_begin", _step),
-    _before(Point.IN_AUTOCOMMIT, Step, "on_statement", _step_in_block),
-    _after_block(Point.AUTOCOMMIT_LEFT, Step, "autocommit_block", _step),
+    _before(Point.IN_AUTOCOMMIT, Conduct, "on_statement", _step_in_block),
+    _after_block(Point.AUTOCOMMIT_LEFT, Conduct, "autocommit_block", _step),
     _before(Point.SCRIPT_RUN, Step, "_finish", _step),
     _after(Point.VERSION_UPDATED, Journal, "finish", _journal_row),
     _after(Point.COMMITTED, Step, "_finish", _step),

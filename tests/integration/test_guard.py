@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import logging.config
 import os
@@ -49,6 +50,34 @@ def test_file_config_of_other_threads_works(tmp_path: Path) -> None:
         thread.join()
         assert other.level == logging.INFO
     logging.config.dictConfig({"version": 1, "incremental": True})  # ours again
+
+
+def test_a_package_may_configure_logging_on_import() -> None:
+    """It finds what it configured; the application's handlers stay open and come back."""
+    stream = io.StringIO()
+    ours = logging.StreamHandler(stream)
+    closed: list[bool] = []
+    ours.close = lambda: closed.append(True)  # type: ignore[method-assign]
+    logger = logging.getLogger("automigrate_test.ours")
+    logger.addHandler(ours)
+    try:
+        with process_guard():
+            logging.config.dictConfig(
+                {
+                    "version": 1,
+                    "handlers": {"task": {"class": "logging.NullHandler"}},
+                    "loggers": {"automigrate_test.theirs": {"handlers": ["task"]}},
+                }
+            )
+            assert [h.name for h in logging.getLogger("automigrate_test.theirs").handlers] == [
+                "task"
+            ]
+        assert not closed
+        assert not logger.disabled
+        logger.warning("still here")
+        assert stream.getvalue() == "still here\n"
+    finally:
+        logger.removeHandler(ours)
 
 
 def test_loggers_are_put_back() -> None:

@@ -414,3 +414,17 @@ def test_events_of_a_revision_come_in_order(database: Database, project: Project
     names = [type(event).__name__ for event in events]
     assert names.index("LockTaken") < names.index("RevisionStarted")
     assert names[-1] == "RunFinished"
+
+
+def test_percent_signs_of_a_driver_statement_are_its_own(
+    database: Database, project: Project
+) -> None:
+    """As with asyncpg: without parameters nothing in the text is a placeholder."""
+    project.add(
+        "r0001",
+        upgrade="""
+            op.get_bind().exec_driver_sql("create table named as select format('%I', 'a b') as n")
+        """,
+    )
+    automigrate.upgrade(database.url, project.scripts)
+    assert database.rows("select n from named") == [('"a b"',)]

@@ -1,0 +1,176 @@
+"""The conduct of a revision: what it commits by itself, and what it runs outside of a transaction.
+
+Whatever it makes durable before its end, the journal row goes with it in state `running`, so that
+the revision cannot be run again as if nothing had happened (H15).
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from automigrate.alembic_bridge import concurrent_index
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from alembic.runtime.migration import MigrationContext
+    from sqlalchemy.engine import Connection
+
+    from automigrate.alembic_bridge.work import Work
+
+__all__ = ["Conduct"]
+
+SYNCHRONOUS_COMMIT = "set local synchronous_commit = on"
+
+# ROLLBACK TO SAVEPOINT does not end it, and a PL/pgSQL block begins with DO.
+ENDS_TRANSACTION = re.compile(
+    r"\s*(?:commit|end|abort|prepare\s+transaction|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))\b",
+    re.IGNORECASE,
+)
+
+RAW_COMMIT = re.compile(r"\s*(?:commit|end)(?:\s+(?:work|transaction))?\s*;?\s*", re.IGNORECASE)
+
+# What PostgreSQL refuses in a transaction block, or what is of use only after its commit.
+RUNS_ALONE = re.compile(
+    r"\s*(?:create\s+(?:unique\s+)?index\s+concurrently|drop\s+index\s+concurrently|"
+    r"reindex\b.*\bconcurrently|alter\s+type\b.*\badd\s+value|vacuum|cluster\s*;?\s*$|"
+    r"alter\s+table\b.*\bdetach\s+partition\b.*\bconcurrently|"
+    r"(?:create|drop)\s+(?:database|tablespace)|alter\s+system|"
+    r"(?:create|alter|drop)\s+subscription)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+RESETS = re.compile(r"\b(?:reset|discard)\s+all\b", re.IGNORECASE)
+"""Undoes what protects the session; the next revision sets it again."""
+
+
+class Conduct:
+    """What one revision does to its transaction, followed statement by statement."""
+
+    def __init__(
+        self, work: Work, context: MigrationContext, revision: str, *, loose: bool
+    ) -> None:
+        self._work = work
+        self._context = context
+        self.revision = revision
+        self.row = 0
+        """The journal row of the current attempt."""
+        self.committed_elsewhere = False
+        """Whether something was committed on a second session, in any attempt."""
+        self._loose_from_start = loose
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what an earlier attempt did and undid."""
+        self.committed_early = False
+        """Whether a part of the revision is committed."""
+        self.own_commit = False
+        """Whether the commit that ends the revision was sent."""
+        self.in_block = False
+        """Whether it is in an autocommit block."""
+        self._alone = False
+        self._loose = self._loose_from_start
+        self._uncommitted = self._committed = 0
+        self._statements: list[str] = []
+
+    @contextmanager
+    def autocommit_block(self, original: Callable[[], Any]) -> Iterator[None]:
+        """Stand around Alembic's `autocommit_block` and note what runs inside."""
+        self._work.lock.refuse_outside_transaction(self.revision, "opens an autocommit block")
+        # After a commit of its own the revision is in a transaction that Alembic does not know.
+        self._context._transaction = self._connection.get_transaction()  # noqa: SLF001
+        with original():
+            self.in_block = True
+            try:
+                yield
+            finally:
+                self.in_block = False
+
+    def on_commit(self) -> None:
+        """Note a commit that is about to happen: ours, or one by the revision itself."""
+        if self.own_commit or self.in_block or self._raw.autocommit:
+            return
+        self._work.lock.refuse_outside_transaction(self.revision, "commits by itself")
+        if not self.committed_early or self._uncommitted:
+            self.committed_early = True
+            self._committed += self._uncommitted
+            self._uncommitted = 0
+            self._raw.execute(SYNCHRONOUS_COMMIT)
+            self._tell_progress()
+
+    def on_commit_elsewhere(self) -> None:
+        """Note a commit on a second session of the revision: it cannot be undone any more."""
+        self.committed_elsewhere = True
+
+    def on_statement(self, statement: str) -> str:
+        """Note a statement that is about to run; returns what to run in its place."""
+        if RESETS.search(statement):
+            self._work.session.was_reset = True
+        if self.in_block or (self._raw.autocommit and not self._alone):
+            return self._outside_transaction(statement)
+        if self._alone:
+            self.end_autocommit()
+        if ENDS_TRANSACTION.match(statement):
+            self._work.lock.refuse_outside_transaction(self.revision, "ends its transaction")
+        if RAW_COMMIT.fullmatch(statement):
+            self._commit_as_told()
+            return concurrent_index.NOTHING
+        if self._loose and RUNS_ALONE.match(statement):
+            self._commit_as_told()
+            self._raw.autocommit = self._alone = True
+            return self._outside_transaction(statement)
+        self._uncommitted += 1
+        return statement
+
+    def _commit_as_told(self) -> None:
+        """Commit for a raw COMMIT, and let what follows run as it would under psycopg2 (H22).
+
+        There the driver sends no BEGIN after it, so that statements which refuse a transaction
+        block work. psycopg 3 begins again; so those run alone, and all others in a transaction.
+        """
+        self.on_commit()
+        self._raw.commit()
+        self._loose = True
+
+    def end_autocommit(self) -> None:
+        """Have a transaction again for what follows."""
+        self._alone = False
+        if self._raw.autocommit and not self.in_block:
+            self._raw.commit()
+            self._raw.autocommit = False
+
+    def _outside_transaction(self, statement: str) -> str:
+        """Note a statement that commits by itself; returns what to run in its place."""
+        self._statements.append(statement)
+        self._tell_progress()
+        if statement in self._work.resumed.get(self.revision, ()) and concurrent_index.complete(
+            self._raw, statement
+        ):
+            return concurrent_index.NOTHING
+        concurrent_index.drop_if_invalid(self._raw, statement, self._work.emit, self.revision)
+        return statement
+
+    def _tell_progress(self) -> None:
+        self._work.journal.progress(
+            self.row,
+            "autocommit" if self._raw.autocommit else "committed",
+            {"before": self._committed, "statements": self._statements},
+        )
+
+    def invalid_indexes(self) -> tuple[str, ...]:
+        """Indexes that the revision was to build and that are not usable."""
+        wanted = {concurrent_index.index_name(text) for text in self._statements}
+        found = concurrent_index.invalid(self._raw)
+        return tuple(name for name in found if name.rpartition(".")[2] in wanted)
+
+    @property
+    def _connection(self) -> Connection:
+        connection = self._context.connection
+        assert connection is not None
+        return connection
+
+    @property
+    def _raw(self) -> Any:
+        return self._work.session.connection

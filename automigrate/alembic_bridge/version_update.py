@@ -1,0 +1,129 @@
+"""The update of the version table, kept back until it can travel with the journal's.
+
+Alembic runs each statement on the version table by itself, through SQLAlchemy, which compiles it
+anew for every revision because the ids stand in its text. The statements here are the same, and so
+is the check that each has met exactly one row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from alembic.ddl.impl import DefaultImpl
+from alembic.runtime.migration import HeadMaintainer
+from alembic.util import CommandError
+from psycopg import ClientCursor, sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import psycopg
+    from alembic.runtime.migration import MigrationContext
+
+__all__ = ["VersionUpdate"]
+
+# As Alembic writes them, so that a server's log reads the same.
+INSERT = "INSERT INTO {0} (version_num) VALUES ({1})"
+DELETE = "DELETE FROM {0} WHERE {0}.version_num = {1}"
+UPDATE = "UPDATE {0} SET version_num={1} WHERE {0}.version_num = {2}"
+
+
+class _Pending(NamedTuple):
+    statement: str
+    doing: str | None
+    """For the error where not one row is met; `None`: need not be checked."""
+
+
+class VersionUpdate(HeadMaintainer):
+    """Knows the heads as Alembic's does, and hands its statements out instead of running them.
+
+    Where a project has made the version table its own (more columns, a schema per execution), they
+    run at once, through Alembic.
+    """
+
+    def __init__(
+        self, context: MigrationContext, heads: Iterable[str], connection: psycopg.Connection[Any]
+    ) -> None:
+        super().__init__(context, heads)
+        self._connection = connection
+        self._pending: list[_Pending] = []
+        self._plain = _is_plain(context)
+        assert context.connection is not None
+        preparer = context.connection.dialect.identifier_preparer
+        self._table: str = preparer.format_table(context._version)  # noqa: SLF001 - as Alembic does
+
+    @property
+    def statements(self) -> list[str]:
+        """What is to be sent."""
+        return [pending.statement for pending in self._pending]
+
+    def forget(self) -> None:
+        """Drop what was not sent, after an attempt that failed."""
+        self._pending = []
+
+    def send(self) -> None:
+        """Send what is kept back, and check it.
+
+        Raises:
+            CommandError: as `check` does.
+        """
+        if self._pending:
+            cursor = ClientCursor(self._connection).execute(";\n".join(self.statements))
+            counts = [cursor.rowcount]
+            while cursor.nextset():
+                counts.append(cursor.rowcount)
+            self.check(counts)
+
+    def check(self, counts: Sequence[int]) -> None:
+        """Read how many rows each statement met.
+
+        Raises:
+            CommandError: not exactly one; somebody else has changed the version table.
+        """
+        sent, self._pending = self._pending, []
+        for pending, count in zip(sent, counts, strict=True):
+            if pending.doing is not None and count != 1:
+                msg = (
+                    f"Online migration expected to match one row when {pending.doing} "
+                    f"in '{self.context.version_table}'; {count} found"
+                )
+                raise CommandError(msg)
+
+    def _insert_version(self, version: str) -> None:
+        if not self._plain:
+            super()._insert_version(version)
+            return
+        assert version not in self.heads
+        self.heads.add(version)
+        self._keep(INSERT, version)
+
+    def _delete_version(self, version: str) -> None:
+        if not self._plain:
+            super()._delete_version(version)
+            return
+        self.heads.remove(version)
+        self._keep(DELETE, version, doing=f"deleting '{version}'")
+
+    def _update_version(self, from_: str, to_: str) -> None:
+        if not self._plain:
+            super()._update_version(from_, to_)
+            return
+        assert to_ not in self.heads
+        self.heads.remove(from_)
+        self.heads.add(to_)
+        self._keep(UPDATE, to_, from_, doing=f"updating '{from_}' to '{to_}'")
+
+    def _keep(self, template: str, *versions: str, doing: str | None = None) -> None:
+        literals = (sql.Literal(version).as_string(self._connection) for version in versions)
+        self._pending.append(_Pending(template.format(self._table, *literals), doing))
+
+
+def _is_plain(context: MigrationContext) -> bool:
+    """Whether Alembic would send the plain statements, to the table as it is configured."""
+    assert context.connection is not None
+    options = context.connection.get_execution_options()
+    return (
+        context._version.columns.keys() == ["version_num"]  # noqa: SLF001
+        and not options.get("schema_translate_map")
+        and type(context.impl)._exec is DefaultImpl._exec  # noqa: SLF001
+    )
