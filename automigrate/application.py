@@ -263,7 +263,8 @@ def claim(
     run: Run, journal: Journal, entries: Sequence[JournalEntry], direction: str = "upgrade"
 ) -> None:
     """Count a revision as ours whose commit was in doubt and had happened (H10)."""
-    for entry in entries if run.in_doubt is not None else ():
+    told = {item.revision for item in run.applied}
+    for entry in entries if run.in_doubt not in {None, *told} else ():
         if (
             entry.revision == run.in_doubt
             and entry.direction == direction

@@ -14,7 +14,10 @@ from automigrate.database.session import SessionLostError, Tables, TablesDifferE
 from automigrate.deadline import Control, Deadline
 from automigrate.errors import (
     AutomigrateError,
+    ConfigurationError,
+    DatabaseUnavailableError,
     PermissionDeniedError,
+    ScriptError,
 )
 from automigrate.events import Event, Listener, Phase, PhaseEntered, SchemaJudged
 from automigrate.options import Mode, ModifiedPolicy
@@ -81,6 +84,8 @@ class Run:
     _graph: ScriptGraph | None = None
     _asked: bool = False
     """Whether env.py was run to know the version tables."""
+    _doubted: bool = False
+    """Whether it was run only because the verdict was bad."""
 
     def __post_init__(self) -> None:
         self.deadline = deadline = Deadline(self.options.timeout)
@@ -275,11 +280,20 @@ class Run:
         """Run env.py without applying anything where only it knows the version tables."""
         if self.tables_known or self._asked:
             return
+        try:
+            self.every = self._tables_of_env(session)
+        except (ConfigurationError, DatabaseUnavailableError, ScriptError):
+            # Where env.py was asked for a second opinion only, the verdict stands and is told.
+            if not self._doubted:
+                raise
+        self._asked = True
+
+    def _tables_of_env(self, session: Session) -> tuple[Tables, ...]:
         from automigrate.alembic_bridge.discovery import find_tables, remembered
 
         described = (self.location, self.source.url, self.options.x_arguments)
         known = None if self.options.mode is Mode.UPGRADE else remembered(described)
-        self.every = known or find_tables(
+        return known or find_tables(
             self.location,
             self.graph,
             session,
@@ -290,7 +304,6 @@ class Run:
             deadline=self.deadline,
             remember_as=described,
         )
-        self._asked = True
 
     def _doubt_tables(self) -> None:
         """Before a bad verdict: look where env.py says, which may not be where its text reads.
@@ -299,6 +312,7 @@ class Run:
             TablesDifferError: it was not asked yet.
         """
         if self.location.env_file is not None and self.tables_known and not self._options_name_it:
+            self._doubted = True
             raise TablesDifferError(self.tables)
 
     @property

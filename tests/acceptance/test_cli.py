@@ -8,10 +8,13 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -261,6 +264,54 @@ def test_a_signal_lets_the_revision_finish_within_the_grace(
         process.communicate(timeout=LONG)
     assert process.returncode == 9
     assert database.rows("select version_num from alembic_version") == [("r0004",)]
+
+
+def test_probes_are_answered_while_the_command_runs(
+    shop: Project, database: Database, tmp_path: Path
+) -> None:
+    """`--health-port` is alive and not ready, and the termination message tells the end."""
+    shop.add("r0004", upgrade=SLOW)
+    told = tmp_path / "termination"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = ["--health-port", str(port), "--health-host", "127.0.0.1", "--grace", "100ms"]
+    arguments += ["--termination-log", str(told)]
+    with started("upgrade", *arguments, cwd=shop.directory, DATABASE_URL=database.url) as process:
+        until(SLEEPING, database)
+        assert answered(port, "/livez") == 200
+        assert answered(port, "/readyz") == 503
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=LONG)
+    assert process.returncode == 9
+    assert told.read_text().startswith("automigrate: StoppedError: stopped as asked")
+
+
+def test_the_termination_message_tells_what_was_done(
+    shop: Project, database: Database, tmp_path: Path
+) -> None:
+    """One line: outcome, revisions and heads."""
+    told = tmp_path / "termination"
+    ran = run(
+        "upgrade",
+        "--termination-log",
+        str(told),
+        cwd=shop.directory,
+        DATABASE_URL=database.url,
+    )
+    assert ran.returncode == 0, ran.stderr
+    message = told.read_text()
+    assert message.startswith("automigrate: migrated, 3 revisions applied in ")
+    assert message.strip().endswith("database at r0003")
+
+
+def answered(port: int, path: str) -> int:
+    """Return the status of a probe."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def test_a_broken_pipe_is_no_failure(shop: Project, database: Database) -> None:

@@ -615,3 +615,19 @@ def start(script: str) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "ignore"},
     )
+
+
+def test_a_bad_verdict_is_told_though_env_py_cannot_be_asked(
+    database: Database, project: Project
+) -> None:
+    """What is wrong with the database comes before what is wrong with env.py."""
+    project.write_env(
+        "import os\n"
+        "from alembic import context\n"
+        "context.configure(url=os.environ['NOT_SET_ANYWHERE'])\n"
+        "context.run_migrations()\n"
+    )
+    project.extend(1)
+    database.execute("create table orders (id int)")
+    with pytest.raises(automigrate.UnmanagedError):
+        automigrate.upgrade(database.url, project.scripts)
