@@ -293,11 +293,20 @@ class _Run:
         execution: Any,
         *_: Any,
     ) -> tuple[str, Any]:
-        if not parameters and execution is not None and execution.compiled is None:
+        if not parameters and _looked_through_for_placeholders(execution):
             statement = literal_percents(statement)
         if self._step is not None:
             statement = self._step.conduct.on_statement(statement)
         return statement, parameters
+
+
+def _looked_through_for_placeholders(execution: Any) -> bool:
+    """Whether the driver gets a text that SQLAlchemy has not escaped, and parameters with it."""
+    return (
+        execution is not None
+        and execution.compiled is None
+        and not execution.execution_options.get("no_parameters")
+    )
 
 
 @contextmanager

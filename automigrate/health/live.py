@@ -87,6 +87,8 @@ class LiveCheck:
         if not self.is_due:
             return
         look = self._shared_look()
+        if look is None:
+            return
         try:
             look.result(timeout=self._timeout)
         except TimeoutError as error:
@@ -96,9 +98,11 @@ class LiveCheck:
         readiness = self._tracker.readiness
         return readiness.run_ended if readiness.ready else None
 
-    def _shared_look(self) -> Future[None]:
+    def _shared_look(self) -> Future[None] | None:
         with self._lock:
             if self._pending is None or self._pending.done():
+                if not self.is_due:  # another caller's look ended on the way here
+                    return None
                 self._pending = Future()
                 threading.Thread(
                     target=self._run, args=(self._pending,), name="automigrate-look", daemon=True

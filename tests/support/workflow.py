@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from alembic.runtime.migration import MigrationContext
@@ -39,7 +40,8 @@ class Workbench:
     def __init__(self, directory: Path, server: EmbeddedServer) -> None:
         self.directory = directory / "migrations"
         self.scratch = Scratch(DatabaseURL.parse(server.url()))
-        initialise(str(self.directory))
+        with contextlib.chdir(directory):  # where its pyproject.toml is written
+            initialise("migrations")
 
     @property
     def project(self) -> Project:
