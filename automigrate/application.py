@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from psycopg import ClientCursor
+
 from automigrate.alembic_bridge.concurrent_index import repeatable
 from automigrate.alembic_bridge.environment import run_revisions
 from automigrate.alembic_bridge.work import Descent, Work
@@ -115,6 +117,7 @@ class Application:
             run.control.when_aborted(session.cancel)
             work = Work(
                 session=session,
+                client=ClientCursor(session.connection),
                 lock=self._lock,
                 journal=self._journal,
                 observer=observer,
@@ -137,6 +140,7 @@ class Application:
                 renders=descent is None and bool(self._look.heads),
                 applied=run.applied,
                 resumed=resumed,
+                open_revisions=frozenset(self._look.open_revisions),
             )
             session.patient = True
             try:
@@ -177,7 +181,14 @@ class Application:
         self._entered.append(lock)
         journal = other.journal(session, other.schema(look))
         resumed = self._recover(status, journal.entries())
-        return replace(work, lock=lock, journal=journal, tables=tables, resumed=resumed)
+        return replace(
+            work,
+            lock=lock,
+            journal=journal,
+            tables=tables,
+            resumed=resumed,
+            open_revisions=frozenset(look.open_revisions),
+        )
 
     def _verified(self) -> Look:
         """Look at the heads once more: exit 0 must mean the right schema (H4, H21)."""

@@ -208,7 +208,7 @@ class EnvRun:
                 self._execute(ours)
         except BaseException as error:
             if self.failure is not None:
-                raise self.failure from None
+                raise self.failure from self.failure.__cause__
             # The server may have ended the connection that env.py kept open and idle meanwhile.
             if not (self.applied and _fault_elsewhere(error) is Fault.LOST):
                 raise self._translated(error) from error

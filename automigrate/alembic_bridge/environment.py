@@ -10,6 +10,7 @@ retries. env.py may do so several times, for a schema per tenant.
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors
@@ -25,8 +26,10 @@ from automigrate.alembic_bridge.env_run import (
 )
 from automigrate.alembic_bridge.mirror import Mirror
 from automigrate.alembic_bridge.percents import literal_percents
+from automigrate.alembic_bridge.recording import NeedsAnswerError, Recorder
 from automigrate.alembic_bridge.render import steps_down
 from automigrate.alembic_bridge.step import Step
+from automigrate.alembic_bridge.transaction import RevisionTransaction
 from automigrate.alembic_bridge.version_update import VersionUpdate
 from automigrate.database.session import Tables, quoted
 from automigrate.errors import ConfigurationError, PermissionDeniedError, UpgradeError
@@ -72,6 +75,7 @@ class _Run:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._step: Step | None = None
+        self._recorder: Recorder | None = None
         self._lent: object = None
         self._elsewhere: set[str] = set()
         self._reached = False
@@ -96,6 +100,10 @@ class _Run:
             x_arguments=work.options.x_arguments,
             text_of=work.text_of,
         )
+        engine = self._connection.engine
+        event.listen(engine, "do_execute", self._execute)
+        event.listen(engine, "do_execute_no_params", self._execute_without_parameters)
+        event.listen(engine, "do_executemany", self._execute_many)
         event.listen(self._connection, "commit", self._on_commit)
         event.listen(self._connection, "before_cursor_execute", self._on_statement, retval=True)
 
@@ -234,22 +242,31 @@ class _Run:
         self._prepare_tables(work, context, heads, [step.revision.revision for step in steps])
         maintainer = VersionUpdate(context, heads, work.session.connection)
         names = tuple(step.revision.revision for step in steps)
-        for index, step in enumerate(steps):
-            self._step = Step(
+
+        def step_at(index: int) -> Step:
+            transaction = RevisionTransaction(
                 work,
                 context,
                 maintainer,
-                step,
-                position=index + 1,
-                total=len(steps),
-                pending=names[index:],
+                steps[index],
+                last=index == len(steps) - 1,
                 arguments=arguments,
                 loose=self._mirror.autocommit,
+                recording=self._recording,
             )
+            return Step(
+                work, transaction, position=index + 1, total=len(steps), pending=names[index:]
+            )
+
+        for step, following in pairwise(chain(map(step_at, range(len(steps))), [None])):
+            assert step is not None
+            self._step = step
             try:
-                self._step.apply()
+                step.apply(None if following is None else following.prepare)
             finally:
                 self._step = None
+        if self._connection.in_transaction():
+            self._connection.rollback()  # SQLAlchemy's alone: what it recorded was never begun
 
     def _steps(self, heads: Any, _context: MigrationContext) -> Any:
         work, directory = self._work, self._env_run.directory
@@ -276,7 +293,32 @@ class _Run:
                 work.journal.create()
             work.session.connection.commit()
 
+    @contextmanager
+    def _recording(self) -> Iterator[Recorder]:
+        """Have statements noted instead of sent."""
+        self._recorder = recorder = Recorder(self._work.session.connection)
+        try:
+            yield recorder
+        finally:
+            self._recorder = None
+
+    def _execute(self, cursor: Any, statement: str, parameters: Any, _context: Any) -> bool:
+        """Take the place of the driver's `execute` while recording."""
+        if self._recorder is None:
+            return False
+        self._recorder.take(cursor, statement, parameters)
+        return True
+
+    def _execute_many(self, *_: Any) -> None:
+        if self._recorder is not None:
+            raise NeedsAnswerError
+
+    def _execute_without_parameters(self, cursor: Any, statement: str, context: Any) -> bool:
+        return self._execute(cursor, statement, None, context)
+
     def _on_commit(self, _connection: Connection) -> None:
+        if self._recorder is not None:
+            raise NeedsAnswerError
         if self._step is not None:
             self._step.conduct.on_commit()
 
@@ -295,7 +337,7 @@ class _Run:
     ) -> tuple[str, Any]:
         if not parameters and _looked_through_for_placeholders(execution):
             statement = literal_percents(statement)
-        if self._step is not None:
+        if self._step is not None and self._recorder is None:
             statement = self._step.conduct.on_statement(statement)
         return statement, parameters
 

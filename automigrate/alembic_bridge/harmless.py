@@ -15,12 +15,15 @@ import decimal
 import enum
 import types
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["Functions", "functions_of", "irreversible", "obstacle"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Functions", "irreversible", "obstacle"]
 
 _PACKAGES = {
     "alembic",
@@ -47,6 +50,7 @@ _BUILTINS = frozenset(
 )
 _OFFLINE = {"as_sql", "is_offline_mode"}
 """Who asks takes another way offline, and that is not the one to record."""
+_NOT_TO_BE_CALLED = _OFFLINE | _CONNECTING
 _VALUES: tuple[type, ...] = (
     str,
     bytes,
@@ -71,23 +75,25 @@ Functions = dict[str, ast.FunctionDef]
 """Those of a script, by name."""
 
 
-def functions_of(source: str) -> Functions:
-    """Read the functions of a script."""
-    return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
-
-
-def obstacle(module: types.ModuleType, functions: Functions, name: str) -> str | None:
+def obstacle(
+    module: types.ModuleType,
+    functions: Functions,
+    name: str,
+    refused: Callable[[ast.AST], bool] = lambda _: False,
+) -> str | None:
     """Say what keeps a script's function from being called for its SQL; `None`: nothing.
 
     Args:
         module: the imported script.
         functions: those of its text.
         name: `upgrade` or `downgrade`.
+        refused: tells of each node of the function, and of those that it calls, whether it is an
+            obstacle too.
     """
     if name not in functions:
         return f"it has no {name}()"
     try:
-        _check(name, module, functions, set())
+        _check(name, module, functions, refused, set())
     except _ObstacleError as found:
         return str(found)
     return None
@@ -109,52 +115,67 @@ def _check(
     name: str,
     module: types.ModuleType,
     functions: Functions,
+    refused: Callable[[ast.AST], bool],
     seen: set[str],
 ) -> None:
     """Check every name that a function of the script uses, and every function it calls."""
     seen.add(name)
-    function = functions[name]
-    local = _local_names(function)
-    for node in ast.walk(function):
+    nodes = _nodes(functions[name])
+    local = _local_names([*ast.walk(functions[name].args), *nodes])
+    for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
             _check_import(node)
         elif isinstance(node, ast.Await | ast.Global | ast.Nonlocal):
             raise _ObstacleError(f"it uses {type(node).__name__.lower()}")
-        elif isinstance(node, ast.Attribute) and node.attr in _OFFLINE | _CONNECTING:
+        elif (isinstance(node, ast.Attribute) and node.attr in _NOT_TO_BE_CALLED) or refused(node):
             raise _ObstacleError(f"it uses {ast.unparse(node)}")
-    for chain in _chains(function):
+    for chain in _chains(nodes):
         root, *attributes = chain
         if root in local:
             continue
         if root in functions and root in vars(module):
             if root not in seen:
-                _check(root, module, functions, seen)
+                _check(root, module, functions, refused, seen)
             continue
         _check_object(root, attributes, module)
 
 
-def _local_names(function: ast.FunctionDef) -> set[str]:
+def _nodes(function: ast.FunctionDef) -> list[ast.AST]:
+    """List the nodes of a function's body, outer ones first; in half of `ast.walk`'s time."""
+    nodes: list[ast.AST] = [*function.body]
+    for node in nodes:  # which grows
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if isinstance(value, list):
+                nodes.extend(item for item in value if isinstance(item, ast.AST))
+            elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context):
+                nodes.append(value)
+    return nodes
+
+
+def _local_names(nodes: list[ast.AST]) -> set[str]:
     local: set[str] = set()
-    for node in ast.walk(function):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            local.add(node.id)
+    for node in nodes:
+        if isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Load):
+                local.add(node.id)
         elif isinstance(node, ast.arg):
             local.add(node.arg)
         elif isinstance(node, ast.alias):
             local.add(node.asname or node.name.partition(".")[0])
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef) and node is not function:
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             local.add(node.name)
         elif isinstance(node, ast.ExceptHandler):
             local.add(node.name or "")
     return local
 
 
-def _chains(function: ast.FunctionDef) -> list[tuple[str, ...]]:
-    """List what the body refers to, each as its name and the attributes behind it."""
+def _chains(nodes: list[ast.AST]) -> list[tuple[str, ...]]:
+    """List what is referred to, each as its name and the attributes behind it."""
     chains: list[tuple[str, ...]] = []
     within: set[int] = set()
-    for node in (found for statement in function.body for found in ast.walk(statement)):
-        if id(node) in within:
+    for node in nodes:
+        if not isinstance(node, ast.Attribute | ast.Name) or id(node) in within:
             continue
         attributes: list[str] = []
         inner: ast.AST = node

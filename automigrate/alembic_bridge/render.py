@@ -9,14 +9,13 @@ returns rows, an inspection, a different way offline all end the rendering.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import alembic.op
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext, MigrationStep
-from sqlalchemy import text
+from sqlalchemy import text as text_clause
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.mock import MockConnection
 from sqlalchemy.exc import NoInspectionAvailable
@@ -25,6 +24,7 @@ from sqlalchemy.sql.expression import BindParameter, TextClause
 from sqlalchemy.sql.visitors import iterate
 
 from automigrate.alembic_bridge import harmless
+from automigrate.scripts.text import ScriptText
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -87,6 +87,7 @@ def render(
     options: Mapping[str, Any] | None = None,
     *,
     direction: str = "downgrade",
+    text: ScriptText | None = None,
 ) -> WayBack:
     """Render a function of a script; nothing is executed and nothing of Alembic's state changes.
 
@@ -95,10 +96,11 @@ def render(
         path: where its source is.
         options: of the Alembic context that runs the upgrade, for its naming conventions.
         direction: which function.
+        text: its source, where it was read already.
     """
-    if Path(path).suffix != ".py":
+    if not path.endswith(".py"):
         return WayBack(obstacle="its source is not there")
-    functions = harmless.functions_of(Path(path).read_text(encoding="utf-8"))
+    functions = (text or ScriptText(path)).functions
     final = harmless.irreversible(functions) if direction == "downgrade" else None
     if final is not None:
         return WayBack(obstacle=final, irreversible=True)
@@ -120,9 +122,11 @@ def render(
     return WayBack("\n\n".join(statements))
 
 
-def way_back_of(script: Script, options: Mapping[str, Any]) -> WayBack:
+def way_back_of(
+    script: Script, options: Mapping[str, Any], text: ScriptText | None = None
+) -> WayBack:
     """Render what undoes a script, see `render`."""
-    return render(script.module, str(script.path), options)
+    return render(script.module, str(script.path), options, text=text)
 
 
 def steps_down(
@@ -230,7 +234,7 @@ def _run_offline(
 
     def note(construct: Any, *_: Any, **__: Any) -> None:
         # Not through the impl's own output, which turns tabs into spaces, in literals too.
-        element = text(construct) if isinstance(construct, str) else construct
+        element = text_clause(construct) if isinstance(construct, str) else construct
         arguments = {} if isinstance(element, DDLElement) else {"literal_binds": True}
         if any(isinstance(part, BindParameter) and part.required for part in iterate(element)):
             msg = "it executes with parameters that have no value"
@@ -255,7 +259,7 @@ def _run_offline(
 
     impl: Any = context.impl
     impl._exec = note  # noqa: SLF001 - the one place where Alembic turns a construct into text
-    impl.static_output = lambda sql: note(text(sql.replace(":", r"\:")))
+    impl.static_output = lambda sql: note(text_clause(sql.replace(":", r"\:")))
     impl.emit_commit, impl.emit_begin = leave_transaction, enter_transaction
     impl.connection = context.connection = _Recorder(dialect, note)  # type: ignore[assignment]
     running: Any = getattr(alembic.op, "_proxy", None)

@@ -1,48 +1,33 @@
-"""One revision: fence, settings, journal row, script, version row, commit; or all of it undone.
+"""One revision, in as many attempts as it takes.
 
-A revision runs in a transaction of its own. What it asks of the server beforehand travels in one
-round trip: that the lock is still ours (H6), how long a table lock may be waited for (H12), whether
-its commit must reach the disk, and the journal row. When it commits a part of its work by itself
-(an autocommit block, `op.get_bind().commit()`), the journal row becomes durable with it in state
-`running`, waiting for locks is no longer cut short (H13), and the revision cannot be run again.
+What is tried again and until when, and what an error means for the run. What an attempt does is
+said in `transaction`.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from psycopg import ClientCursor
 from tenacity import Retrying, retry_if_exception
 
-from automigrate.alembic_bridge.conduct import Conduct
-from automigrate.alembic_bridge.render import WayBack, way_back_of
 from automigrate.database.session import SessionLostError
 from automigrate.deadline import jittered
 from automigrate.errors import AutomigrateError, StepTimeoutError, StoppedError, UpgradeError
 from automigrate.events import RevisionApplied, RevisionRetried, RevisionStarted
-from automigrate.options import CommitPolicy
 from automigrate.sqlstate import Fault, classify, sqlstate_of
 from automigrate.verdict import AppliedRevision
 
 if TYPE_CHECKING:
-    from alembic.runtime.migration import MigrationContext, RevisionStep
-    from sqlalchemy.engine import Connection
+    from collections.abc import Callable
+
     from tenacity import RetryCallState
 
-    from automigrate.alembic_bridge.version_update import VersionUpdate
+    from automigrate.alembic_bridge.conduct import Conduct
+    from automigrate.alembic_bridge.transaction import RevisionTransaction
     from automigrate.alembic_bridge.work import Work
 
 __all__ = ["Step"]
-
-# Asked again before every revision, because scripts can say RESET ALL.
-SETTINGS = """\
-select set_config('statement_timeout', '0', true), set_config('lock_timeout', %s, true),
-  set_config('idle_in_transaction_session_timeout', '0', true),
-  set_config('application_name', %s, false)"""
-
-ASYNCHRONOUS_COMMIT = "set local synchronous_commit = off"
 
 LONGEST_BACKOFF = 8.0
 
@@ -53,32 +38,35 @@ class Step:
     def __init__(
         self,
         work: Work,
-        context: MigrationContext,
-        maintainer: VersionUpdate,
-        step: RevisionStep,
+        transaction: RevisionTransaction,
         *,
         position: int,
         total: int,
         pending: tuple[str, ...],
-        arguments: dict[str, Any],
-        loose: bool = False,
     ) -> None:
         self._work = work
-        self._context = context
-        self._maintainer = maintainer
-        self._step = step
+        self._transaction = transaction
         self._position = position
         self._total = total
         self._pending = pending
-        self._arguments = arguments
-        self.revision: str = step.revision.revision
-        self.message: str = (step.revision.doc or "").strip().partition("\n")[0]
+        self.revision = transaction.revision
         self._attempt = 0
-        self.conduct = Conduct(work, context, self.revision, loose=loose)
-        self._way_back = WayBack()
+        self._meanwhile: Callable[[], object] | None = None
 
-    def apply(self) -> None:
+    @property
+    def conduct(self) -> Conduct:
+        """What the revision does to its transaction."""
+        return self._transaction.conduct
+
+    def prepare(self) -> None:
+        """Do what needs no answer of the database; the connection may be busy meanwhile."""
+        self._transaction.prepare()
+
+    def apply(self, meanwhile: Callable[[], object] | None = None) -> None:
         """Run the revision until it is committed.
+
+        Args:
+            meanwhile: may be called while the server works; must not touch the connection.
 
         Raises:
             UpgradeError: it failed; says whether everything was undone.
@@ -87,8 +75,7 @@ class Step:
             StoppedError: the run was aborted and the revision rolled back.
         """
         self._raise_if_stopping()
-        if self._work.renders:
-            self._way_back = way_back_of(self._step.revision, self._context.opts)
+        self._meanwhile = meanwhile
         try:
             self._run_until_applied()
         except AutomigrateError:
@@ -130,31 +117,26 @@ class Step:
         self._work.emit(
             RevisionStarted(
                 revision=self.revision,
-                message=self.message,
+                message=self._transaction.message,
                 position=self._position,
                 total=self._total,
                 attempt=self._attempt,
                 direction=self._work.direction,
             )
         )
-        heads = set(self._maintainer.heads)
         started = time.monotonic()
         try:
             with self._work.observer.watch(self.revision):
-                self._begin()
-                self._step.migration_fn(**self._arguments)
-                self._finish()
+                self._transaction.run(self._lock_timeout, self._meanwhile)
         except BaseException as error:
-            self._maintainer.heads = heads
-            self._maintainer.forget()
-            self._undo(error)
+            self._transaction.undo(error)
             raise
         seconds = time.monotonic() - started
         self._work.deadline.renew()
         self._work.applied.append(
             AppliedRevision(
                 revision=self.revision,
-                message=self.message,
+                message=self._transaction.message,
                 seconds=seconds,
                 attempts=self._attempt,
             )
@@ -162,7 +144,7 @@ class Step:
         self._work.emit(
             RevisionApplied(
                 revision=self.revision,
-                message=self.message,
+                message=self._transaction.message,
                 position=self._position,
                 total=self._total,
                 seconds=seconds,
@@ -171,100 +153,7 @@ class Step:
             )
         )
 
-    def _begin(self) -> None:
-        self.conduct.begin()
-        self._context._transaction = self._connection.begin()  # noqa: SLF001 - as Alembic does
-        work, script = self._work, self._step.revision
-        cursor = ClientCursor(self._raw)
-        parts = list(work.lock.claim())
-        if work.session.was_reset:
-            parts.append(work.session.protection())
-        parts.append(
-            cursor.mogrify(
-                SETTINGS, (f"{int(self._lock_timeout * 1000)}ms", work.name_during(self.revision))
-            )
-        )
-        if work.options.commits is CommitPolicy.LAST and self._position < self._total:
-            parts.append(ASYNCHRONOUS_COMMIT)
-        parts.append(
-            work.journal.begin_statement(
-                revision=self.revision,
-                down_revisions=work.graph.dependencies_of(self.revision),
-                direction=work.direction,
-                checksum=work.checksum_of(self.revision),
-                compatible=bool(getattr(script.module, "automigrate_compatible", True)),
-            )
-        )
-        cursor.execute(";\n".join(parts))
-        rows: list[tuple[Any, ...]] = cursor.fetchmany(1)
-        while cursor.nextset():
-            if cursor.description:
-                rows += cursor.fetchmany(1)
-        backend = work.lock.confirm(rows, self._maintainer.heads)
-        if backend is not None:
-            work.observer.pid = backend
-        self.conduct.row = rows[-1][0]
-
-    def _finish(self) -> None:
-        """Update version and journal in the revision's transaction, and commit it."""
-        context, work = self._context, self._work
-        self.conduct.end_autocommit()
-        if context._transaction is None or not self._connection.in_transaction():  # noqa: SLF001
-            context._transaction = self._connection.begin()  # noqa: SLF001
-        invalid = self.conduct.invalid_indexes() if self.conduct.committed_early else ()
-        if invalid:
-            raise _InvalidIndexError(invalid)
-        self._maintainer.update_to_step(self._step)
-        if context.on_version_apply_callbacks:
-            self._maintainer.send()
-        for callback in context.on_version_apply_callbacks:
-            callback(
-                ctx=context,
-                step=self._step.info,
-                heads=set(self._maintainer.heads),
-                run_args=self._arguments,
-            )
-        counts = work.journal.finish(
-            self.conduct.row,
-            self.revision,
-            work.direction,
-            downgrade_sql=self._way_back.sql,
-            signature=work.signature_of(self.revision, self._way_back.sql),
-            obstacle=self._way_back.obstacle,
-            first=self._maintainer.statements,
-        )
-        self._maintainer.check(counts)
-        self.conduct.own_commit = True
-        self._connection.commit()
-        context._transaction = None  # noqa: SLF001
-
-    def _undo(self, error: BaseException) -> None:
-        """Roll back what is open; write `failed` where a part was committed before."""
-        self._context._transaction = None  # noqa: SLF001
-        if self._work.session.broken:
-            return
-        with suppress(Exception):
-            self._connection.rollback()
-        with suppress(Exception):
-            # SQLAlchemy has no transaction any more when a commit failed; the driver may have one.
-            self._raw.rollback()
-            self._raw.autocommit = False
-            self.conduct.committed_early = self._work.journal.fail(
-                self.conduct.row, self._work.text_of(error)
-            )
-            self._raw.commit()
-
     # Failing and trying again
-
-    @property
-    def _connection(self) -> Connection:
-        connection = self._context.connection
-        assert connection is not None
-        return connection
-
-    @property
-    def _raw(self) -> Any:
-        return self._work.session.connection
 
     @property
     def _lock_timeout(self) -> float:
@@ -344,8 +233,3 @@ class Step:
                 **outcome,
             )
         return UpgradeError(reason=work.text_of(error), **outcome)
-
-
-class _InvalidIndexError(Exception):
-    def __init__(self, indexes: tuple[str, ...]) -> None:
-        super().__init__(f"the revision left an invalid index: {', '.join(indexes)}")

@@ -14,6 +14,8 @@ from alembic.runtime.migration import HeadMaintainer
 from alembic.util import CommandError
 from psycopg import ClientCursor, sql
 
+from automigrate.database.message import MARK
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -26,6 +28,13 @@ __all__ = ["VersionUpdate"]
 INSERT = "INSERT INTO {0} (version_num) VALUES ({1})"
 DELETE = "DELETE FROM {0} WHERE {0}.version_num = {1}"
 UPDATE = "UPDATE {0} SET version_num={1} WHERE {0}.version_num = {2}"
+
+# Fails where not one row was met, for a message of several statements.
+CHECKED = """\
+with met as ({statement} returning 1)
+select (case when count(*) = 1 then '1' else {text} || count(*) || ' found' end)::int from met"""
+
+UNMET = "Online migration expected to match one row when {doing} in '{table}'; "
 
 
 class _Pending(NamedTuple):
@@ -47,7 +56,8 @@ class VersionUpdate(HeadMaintainer):
         super().__init__(context, heads)
         self._connection = connection
         self._pending: list[_Pending] = []
-        self._plain = _is_plain(context)
+        self.plain = _is_plain(context)
+        """Whether statements are handed out, and not run at once through Alembic."""
         assert context.connection is not None
         preparer = context.connection.dialect.identifier_preparer
         self._table: str = preparer.format_table(context._version)  # noqa: SLF001 - as Alembic does
@@ -57,8 +67,9 @@ class VersionUpdate(HeadMaintainer):
         """What is to be sent."""
         return [pending.statement for pending in self._pending]
 
-    def forget(self) -> None:
-        """Drop what was not sent, after an attempt that failed."""
+    def forget(self, heads: set[str]) -> None:
+        """Go back to the heads before an attempt that failed, and drop what was not sent."""
+        self.heads = heads
         self._pending = []
 
     def send(self) -> None:
@@ -74,6 +85,17 @@ class VersionUpdate(HeadMaintainer):
                 counts.append(cursor.rowcount)
             self.check(counts)
 
+    def take_checked(self) -> list[str]:
+        """Hand out what is to be sent, each so that it fails as `check` does (see `unmet`)."""
+        sent, self._pending = self._pending, []
+        return [self._checked(*pending) for pending in sent]
+
+    def _checked(self, statement: str, doing: str | None) -> str:
+        if doing is None:
+            return statement
+        text = sql.Literal(MARK + UNMET.format(doing=doing, table=self.context.version_table))
+        return CHECKED.format(statement=statement, text=text.as_string(self._connection))
+
     def check(self, counts: Sequence[int]) -> None:
         """Read how many rows each statement met.
 
@@ -83,14 +105,12 @@ class VersionUpdate(HeadMaintainer):
         sent, self._pending = self._pending, []
         for pending, count in zip(sent, counts, strict=True):
             if pending.doing is not None and count != 1:
-                msg = (
-                    f"Online migration expected to match one row when {pending.doing} "
-                    f"in '{self.context.version_table}'; {count} found"
-                )
+                text = UNMET.format(doing=pending.doing, table=self.context.version_table)
+                msg = f"{text}{count} found"
                 raise CommandError(msg)
 
     def _insert_version(self, version: str) -> None:
-        if not self._plain:
+        if not self.plain:
             super()._insert_version(version)
             return
         assert version not in self.heads
@@ -98,14 +118,14 @@ class VersionUpdate(HeadMaintainer):
         self._keep(INSERT, version)
 
     def _delete_version(self, version: str) -> None:
-        if not self._plain:
+        if not self.plain:
             super()._delete_version(version)
             return
         self.heads.remove(version)
         self._keep(DELETE, version, doing=f"deleting '{version}'")
 
     def _update_version(self, from_: str, to_: str) -> None:
-        if not self._plain:
+        if not self.plain:
             super()._update_version(from_, to_)
             return
         assert to_ not in self.heads

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automigrate.database import signature
 from automigrate.database.redaction import scrub
 from automigrate.options import LONGEST_IDENTIFIER
-from automigrate.scripts.checksum import checksum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,6 +47,8 @@ class Work:
     """One run under the lock."""
 
     session: Session
+    client: psycopg.ClientCursor[Any]
+    """On that session; making one takes as long as what it is asked for."""
     lock: AdvisoryLock
     journal: Journal
     observer: Observer
@@ -79,15 +79,14 @@ class Work:
     """Filled in order; shared with the caller, so that it survives an error."""
     resumed: dict[str, frozenset[str]] = field(default_factory=dict)
     """By revision: statements that an interrupted application had begun."""
+    open_revisions: frozenset[str] = frozenset()
+    """Those whose journal row an earlier application has left open."""
     in_doubt: str | None = None
     """The revision whose commit was sent and not answered."""
 
-    def checksum_of(self, revision: str) -> str | None:
-        """Checksum of a revision's script; `None` where its source is not there."""
-        path = Path(self.graph[revision].file)
-        return checksum(path.read_bytes()) if path.suffix == ".py" and path.exists() else None
-
-    def signature_of(self, revision: str, downgrade_sql: str | None) -> str | None:
+    def signature_of(
+        self, revision: str, downgrade_sql: str | None, checksum: str | None
+    ) -> str | None:
         """Signature of what undoes a revision; `None` without a key in the environment."""
         secret = signature.key()
         if secret is None or downgrade_sql is None:
@@ -96,7 +95,7 @@ class Work:
             secret,
             revision=revision,
             down_revisions=self.graph.dependencies_of(revision),
-            checksum=self.checksum_of(revision),
+            checksum=checksum,
             sql=downgrade_sql,
         )
 

@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from automigrate.database.message import MARK
 from automigrate.database.pooler import DIRECT_URL
 from automigrate.database.session import PROTECTION, SETTINGS, SessionLostError
 from automigrate.errors import PoolerError
@@ -38,6 +39,14 @@ FENCE = """\
 select count(*) from pg_locks
 where locktype = 'advisory' and objsubid = 1 and granted and pid = pg_backend_pid()
   and classid = %(high)s::bigint::oid and objid = %(low)s::bigint::oid"""
+
+LOST = "the migration lock is no longer held by this session"
+
+# The same for a message of several statements, which ends where this fails.
+DEMAND = f"""\
+select (case when count(*) = 1 then '1' else '{MARK}{LOST}' end)::int from pg_locks
+where locktype = 'advisory' and objsubid = 1 and granted and pid = pg_backend_pid()
+  and classid = %(high)d::bigint::oid and objid = %(low)d::bigint::oid"""  # noqa: S608 - constants
 
 FEW_CONNECTIONS = 5
 """The holder's env.py opens one of its own, its observer another."""
@@ -109,6 +118,10 @@ class AdvisoryLock:
         """
         return [self._mogrify(FENCE, self.parameters)]
 
+    def demand(self) -> str:
+        """Return the same as a statement that fails, with `LOST`, where the lock is not held."""
+        return DEMAND % self.parameters
+
     def confirm(self, rows: Sequence[tuple[Any, ...]], heads: Collection[str]) -> int | None:
         """Read the answers to `claim`.
 
@@ -124,8 +137,7 @@ class AdvisoryLock:
         """
         del heads
         if rows[0][0] != 1:
-            msg = "the migration lock is no longer held by this session"
-            raise SessionLostError(msg)
+            raise SessionLostError(LOST)
         return None
 
     @contextmanager

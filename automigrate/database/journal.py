@@ -68,6 +68,14 @@ insert into {journal} (revision, down_revisions, direction, state, checksum, com
   instance_host, instance_pid, application_version, automigrate_version)
 values (%s, %s, %s, 'running', %s, %s, %s, %s, %s, %s) returning id"""
 
+# For a revision that is one message, in its transaction: nobody could see it `running`.
+APPLIED = """\
+insert into {journal} (revision, down_revisions, direction, state, checksum, compatible,
+  downgrade_sql, downgrade_signature, downgrade_obstacle, started_at, finished_at,
+  instance_host, instance_pid, application_version, automigrate_version)
+values (%s, %s, %s, 'applied', %s, %s, %s, %s, %s, transaction_timestamp(), clock_timestamp(),
+  %s, %s, %s, %s)"""
+
 PROGRESS = "update {journal} set phase = %s, progress = %s::jsonb where id = %s"
 
 # An earlier application that was interrupted is superseded by the one that came to its end.
@@ -194,6 +202,37 @@ class Journal:
         return self._mogrify(
             BEGIN,
             (revision, list(down_revisions), direction, checksum, compatible, *self._origin),
+        )
+
+    def applied_statement(
+        self,
+        *,
+        revision: str,
+        down_revisions: Sequence[str],
+        direction: str,
+        checksum: str | None,
+        compatible: bool,
+        downgrade_sql: str | None,
+        signature: str | None,
+        obstacle: str | None,
+    ) -> str:
+        """Return the SQL that writes the row at once as it is in the end; see `finish`.
+
+        No earlier row of the revision may be open.
+        """
+        return self._mogrify(
+            APPLIED,
+            (
+                revision,
+                list(down_revisions),
+                direction,
+                checksum,
+                compatible,
+                downgrade_sql,
+                signature,
+                obstacle or None,
+                *self._origin,
+            ),
         )
 
     def progress(self, row: int, phase: str, progress: dict[str, Any]) -> None:

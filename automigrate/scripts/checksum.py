@@ -20,7 +20,7 @@ from automigrate.scripts.identifiers import syntax_tree
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["checksum"]
+__all__ = ["checksum", "checksum_of_tree"]
 
 LEFT_OUT = {
     "annotation",
@@ -47,7 +47,11 @@ def checksum(source: str | bytes, file: str = "<script>") -> str:
     Raises:
         ScriptImportError: the script has a syntax error; `file` is named.
     """
-    module = syntax_tree(source, file)
+    return checksum_of_tree(syntax_tree(source, file))
+
+
+def checksum_of_tree(module: ast.Module) -> str:
+    """Hash the substance of a script that is parsed already."""
     names: set[str] = set()
     tokens = _tokens(module, names)
     return hashlib.sha256(

@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from automigrate import startup
 from automigrate.alembic_bridge.conduct import Conduct
-from automigrate.alembic_bridge.step import Step
+from automigrate.alembic_bridge.transaction import RevisionTransaction
 from automigrate.application import Application
 from automigrate.database.advisory_lock import AdvisoryLock
 from automigrate.database.journal import Journal
+from automigrate.database.message import Message
 from automigrate.database.session import Session
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Point(enum.StrEnum):
     """The script is about to send a statement outside of a transaction."""
     AUTOCOMMIT_LEFT = "autocommit left"
     """The statements outside of a transaction are done; the script goes on in a transaction."""
+    MESSAGE_SENT = "message sent"
+    """A plain revision was sent as one message, with its commit; the server has not answered."""
     SCRIPT_RUN = "script run"
     """The script has returned; its work is not committed, as far as it is transactional."""
     VERSION_UPDATED = "version updated"
@@ -118,13 +121,18 @@ def once(point: Point, action: Action, *, revision: str | None = None) -> Action
 
 
 @contextmanager
-def injected(action: Action) -> Iterator[None]:
+def injected(action: Action, *, in_one_message: bool = False) -> Iterator[None]:
     """Call a function at every point of every run in this process, while inside.
 
     Not re-entrant, and not to be left while a run is under way.
+
+    Args:
+        action: what to call.
+        in_one_message: whether plain revisions are sent as one message, as they are without
+            faults; between `MESSAGE_SENT` and `COMMITTED` nothing of them can be reached then.
     """
     with ExitStack() as stack:
-        for place in _PLACES:
+        for place in _PLACES if in_one_message else (*_PLACES, _STATEMENT_BY_STATEMENT):
             original = getattr(place.owner, place.name)
             stack.callback(setattr, place.owner, place.name, original)
             setattr(place.owner, place.name, place.wrap(original, action))
@@ -262,7 +270,11 @@ def _application(application: Application) -> tuple[psycopg.Connection[Any], Non
     return application._session.connection, None  # noqa: SLF001
 
 
-def _step(step: Step | Conduct, *_: Any) -> tuple[psycopg.Connection[Any], str]:
+def _message(message: Message) -> tuple[psycopg.Connection[Any], None]:
+    return message._connection, None  # noqa: SLF001
+
+
+def _step(step: RevisionTransaction | Conduct, *_: Any) -> tuple[psycopg.Connection[Any], str]:
     return step._raw, step.revision  # noqa: SLF001
 
 
@@ -275,13 +287,18 @@ _PLACES = (
     _after(Point.LOOKED, Session, "look", _session),
     _before(Point.LOCK_TAKEN, startup, "_under_lock", _second_session),
     _after(Point.JOURNAL_CREATED, Journal, "create", _journal),
-    _after(Point.REVISION_BEGUN, Step, "_begin", _step),
+    _after(Point.REVISION_BEGUN, RevisionTransaction, "_begin", _step),
     _before(Point.IN_AUTOCOMMIT, Conduct, "on_statement", _step_in_block),
     _after_block(Point.AUTOCOMMIT_LEFT, Conduct, "autocommit_block", _step),
-    _before(Point.SCRIPT_RUN, Step, "_finish", _step),
+    _before(Point.MESSAGE_SENT, Message, "_answers", _message),
+    _before(Point.SCRIPT_RUN, RevisionTransaction, "_finish", _step),
     _after(Point.VERSION_UPDATED, Journal, "finish", _journal_row),
-    _after(Point.COMMITTED, Step, "_finish", _step),
+    _after(Point.COMMITTED, RevisionTransaction, "run", _step),
     _after(Point.VERIFIED, Application, "_verified", _application),
     _after(Point.RELEASED, AdvisoryLock, "release", _lock),
     _after(Point.CLOSED, Session, "close", _session),
+)
+
+_STATEMENT_BY_STATEMENT = _Place(
+    RevisionTransaction, "_may_be_sent_whole", lambda _original, _action: lambda _self: False
 )

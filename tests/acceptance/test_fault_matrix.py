@@ -124,6 +124,8 @@ def cells() -> list[Cell]:
 
 def representative(fault: Fault, point: Point, history: str, count: int) -> bool:
     """Whether a cell belongs to the part that always runs."""
+    if point is Point.MESSAGE_SENT:
+        return count == 1 and (history == "transactional" or fault is Fault.KILL)
     if count == 5:
         return history == "mixed" and (fault, point) in {
             (Fault.KILL, Point.LOCK_TAKEN),

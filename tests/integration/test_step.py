@@ -41,26 +41,44 @@ def through(proxy: FaultProxy, database: Database) -> str:
     return psycopg.conninfo.make_conninfo(database.tcp_url, host=proxy.host, port=proxy.port)
 
 
-def count_applications(project: Project) -> None:
-    """Add two revisions whose effect would show twice if they were applied twice."""
+def count_applications(project: Project, alone: str = "") -> None:
+    """Add two revisions whose effect would show twice if they were applied twice.
+
+    Args:
+        project: where.
+        alone: code that keeps them from being sent as one message.
+    """
     project.add(
         "r0001",
-        upgrade="""
+        upgrade=f"""
+            {alone}
             op.execute("create table if not exists tally (revision text)")
             op.execute("insert into tally values ('r0001')")
         """,
     )
-    project.add("r0002", upgrade="""op.execute("insert into tally values ('r0002')")""")
+    project.add(
+        "r0002",
+        upgrade=f"""
+            {alone}
+            op.execute("insert into tally values ('r0002')")
+        """,
+    )
 
 
 @pytest.mark.fault
+@pytest.mark.parametrize("whole", [True, False], ids=["one message", "by statement"])
 @pytest.mark.parametrize("before", [True, False], ids=["commit lost", "answer lost"])
 @pytest.mark.parametrize("version", ["r0001", "r0002"], ids=["first revision", "last revision"])
-def test_a_commit_in_doubt_is_settled_by_the_version_table(
-    before: bool, version: str, database: Database, project: Project, proxy: FaultProxy
+def test_a_commit_in_doubt_is_settled_by_the_version_table(  # noqa: PLR0917 - a cell and fixtures
+    whole: bool,
+    before: bool,
+    version: str,
+    database: Database,
+    project: Project,
+    proxy: FaultProxy,
 ) -> None:
     """When the connection breaks around COMMIT, each revision is still applied and told once."""
-    count_applications(project)
+    count_applications(project, alone="" if whole else "op.get_bind()")
     update = {
         "r0001": b"INSERT INTO alembic_version",
         "r0002": b"UPDATE alembic_version SET",
@@ -71,10 +89,13 @@ def test_a_commit_in_doubt_is_settled_by_the_version_table(
         cut.set()
         proxy.cut()
 
-    proxy.when(
-        update[version],
-        lambda: proxy.when(b"COMMIT", break_connection, before=before),
-    )
+    if whole:
+        proxy.when(update[version], break_connection, before=before)
+    else:
+        proxy.when(
+            update[version],
+            lambda: proxy.when(b"COMMIT", break_connection, before=before),
+        )
     report = automigrate.upgrade(through(proxy, database), project.scripts)
     assert cut.is_set()
     assert database.rows("select revision from tally order by 1") == [("r0001",), ("r0002",)]

@@ -179,9 +179,11 @@ def _run(pipe: Connection, orders: _Orders) -> None:
     with ExitStack() as stack:
         if orders.point is not None:
             point = faults.Point(orders.point)
-            stack.enter_context(faults.injected(faults.once(point, hold, revision=orders.revision)))
+            held = faults.once(point, hold, revision=orders.revision)
+            whole = point is faults.Point.MESSAGE_SENT
+            stack.enter_context(faults.injected(held, in_one_message=whole))
         if orders.audited:
-            stack.enter_context(faults.injected(_audit))
+            stack.enter_context(faults.injected(_audit, in_one_message=orders.point is None))
         stack.enter_context(stopped_by_signals(migrator, grace=LONG))
         try:
             report = migrator.upgrade()

@@ -1,0 +1,298 @@
+"""The transaction of one revision: fence, settings, script, version row, journal row, commit.
+
+A plain revision (see `recording`) is sent as one message, and costs one round trip: what must hold
+is checked by the server between its statements, and while the server works the next revision is
+prepared. Any other revision is run statement by statement. What it asks of the server beforehand
+travels together: that the lock is still ours (H6), how long a table lock may be waited for (H12),
+whether its commit must reach the disk, and the journal row. When it commits a part of its work by
+itself (an autocommit block, `op.get_bind().commit()`), the journal row becomes durable with it in
+state `running`, waiting for locks is no longer cut short (H13), and it cannot be run again.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from alembic.util import CommandError
+
+from automigrate.alembic_bridge.conduct import Conduct
+from automigrate.alembic_bridge.recording import Recorder, is_plain
+from automigrate.alembic_bridge.render import WayBack, way_back_of
+from automigrate.database import advisory_lock
+from automigrate.database.message import Message, unmet
+from automigrate.database.session import SessionLostError
+from automigrate.options import CommitPolicy
+from automigrate.scripts.text import ScriptText
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from alembic.runtime.migration import MigrationContext, RevisionStep
+    from sqlalchemy.engine import Connection
+
+    from automigrate.alembic_bridge.version_update import VersionUpdate
+    from automigrate.alembic_bridge.work import Work
+
+__all__ = ["RevisionTransaction"]
+
+# Asked again before every revision, because scripts can say RESET ALL.
+SETTINGS = """\
+select set_config('statement_timeout', '0', true), set_config('lock_timeout', %s, true),
+  set_config('idle_in_transaction_session_timeout', '0', true),
+  set_config('application_name', %s, false)"""
+
+ASYNCHRONOUS_COMMIT = "set local synchronous_commit = off"
+
+
+class RevisionTransaction:
+    """What one revision does to the database, for one attempt after the other.
+
+    Args:
+        work: the run.
+        context: Alembic's, which the script sees.
+        maintainer: knows the heads, and updates the version table.
+        step: the revision.
+        last: whether its commit ends the run, and so must reach the disk.
+        arguments: of the script's function.
+        loose: whether env.py asked for a connection in autocommit.
+        recording: stands around what is recorded instead of sent.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        context: MigrationContext,
+        maintainer: VersionUpdate,
+        step: RevisionStep,
+        *,
+        last: bool,
+        arguments: dict[str, Any],
+        loose: bool,
+        recording: Callable[[], AbstractContextManager[Recorder]],
+    ) -> None:
+        self._work = work
+        self._context = context
+        self._maintainer = maintainer
+        self._step = step
+        self._last = last
+        self._arguments = arguments
+        self._loose = loose
+        self._recording = recording
+        self.revision: str = step.revision.revision
+        self.message: str = (step.revision.doc or "").strip().partition("\n")[0]
+        self._heads = set(maintainer.heads)
+        self.conduct = Conduct(work, context, self.revision, loose=loose)
+        self._text = ScriptText(work.graph[self.revision].file)
+        self._way_back: WayBack | None = None
+        self._prepared = False
+        self._recorded: list[str] | None = None
+
+    def prepare(self) -> None:
+        """Do what needs no answer of the database, once; the connection may be busy meanwhile."""
+        if not self._prepared:
+            self._prepared = True
+            with suppress(Exception):  # told when it is asked for again
+                self._checksum()
+            if self._work.renders:
+                self._way_back = way_back_of(self._step.revision, self._context.opts, self._text)
+            self._recorded = self._record()
+
+    def run(self, lock_timeout: float, meanwhile: Callable[[], object] | None = None) -> None:
+        """Run the revision and commit it.
+
+        Args:
+            lock_timeout: seconds that a table lock may be waited for.
+            meanwhile: may be called while the server works; must not touch the connection.
+
+        Raises:
+            SessionLostError: the lock is not ours any more.
+            Exception: whatever the script, the driver or Alembic raises.
+        """
+        self.prepare()
+        self.conduct.begin()
+        self._heads = set(self._maintainer.heads)
+        if self._recorded is not None:
+            self._send(self._recorded, lock_timeout, meanwhile)
+            return
+        self._begin(lock_timeout)
+        self._step.migration_fn(**self._arguments)
+        self._finish()
+
+    def undo(self, error: BaseException) -> None:
+        """Roll back what is open; write `failed` where a part was committed before."""
+        self._maintainer.forget(self._heads)
+        self._context._transaction = None  # noqa: SLF001
+        if self._work.session.broken:
+            return
+        with suppress(Exception):
+            self._connection.rollback()
+        with suppress(Exception):
+            # SQLAlchemy has no transaction any more when a commit failed; the driver may have one.
+            self._raw.rollback()
+            self._raw.autocommit = False
+            self.conduct.committed_early = self._work.journal.fail(
+                self.conduct.row, self._work.text_of(error)
+            )
+            self._raw.commit()
+
+    # In one message
+
+    def _record(self) -> list[str] | None:
+        """Note the statements of a plain revision; `None`: it runs statement by statement."""
+        if not self._may_be_sent_whole():
+            return None
+        with suppress(Exception):  # told when the script is run
+            if is_plain(self._step.revision.module, self._text):
+                with self._recording() as recorder:
+                    return recorder.record(self._step.migration_fn, self._arguments)
+        return None
+
+    def _may_be_sent_whole(self) -> bool:
+        """Whether nobody needs to look between the statements, apart from the revision itself."""
+        work = self._work
+        return (
+            work.direction == "upgrade"
+            and work.lock.keeps_session
+            and self._maintainer.plain
+            and not self._context.on_version_apply_callbacks
+            and not self._loose
+            and self.revision not in work.open_revisions
+            and self._raw.isolation_level is None
+            and self._text.exists
+        )
+
+    def _send(
+        self, recorded: list[str], lock_timeout: float, meanwhile: Callable[[], object] | None
+    ) -> None:
+        work = self._work
+        self._maintainer.update_to_step(self._step)
+        way_back = self._way_back or WayBack()
+        checksum = self._checksum()
+        statements = [
+            "begin",
+            work.lock.demand(),
+            *self._preamble(lock_timeout),
+            *recorded,
+            *self._maintainer.take_checked(),
+            work.journal.applied_statement(
+                revision=self.revision,
+                down_revisions=work.graph.dependencies_of(self.revision),
+                direction=work.direction,
+                checksum=checksum,
+                compatible=self._compatible,
+                downgrade_sql=way_back.sql,
+                signature=work.signature_of(self.revision, way_back.sql, checksum),
+                obstacle=way_back.obstacle,
+            ),
+            "commit",
+        ]
+        self.conduct.own_commit = True
+        try:
+            Message(self._raw, statements).exchange(meanwhile)
+        except psycopg.Error as error:
+            match unmet(error):
+                case None:
+                    raise
+                case advisory_lock.LOST as text:
+                    raise SessionLostError(text) from error
+                case text:
+                    raise CommandError(text) from error
+
+    # Statement by statement
+
+    def _begin(self, lock_timeout: float) -> None:
+        if self._connection.in_transaction():
+            self._connection.rollback()  # one of SQLAlchemy's only, left by what was recorded
+        self._context._transaction = self._connection.begin()  # noqa: SLF001 - as Alembic does
+        work = self._work
+        parts = [
+            *work.lock.claim(),
+            *self._preamble(lock_timeout),
+            work.journal.begin_statement(
+                revision=self.revision,
+                down_revisions=work.graph.dependencies_of(self.revision),
+                direction=work.direction,
+                checksum=self._checksum(),
+                compatible=self._compatible,
+            ),
+        ]
+        cursor = work.client.execute(";\n".join(parts))
+        rows: list[tuple[Any, ...]] = cursor.fetchmany(1)
+        while cursor.nextset():
+            if cursor.description:
+                rows += cursor.fetchmany(1)
+        backend = work.lock.confirm(rows, self._maintainer.heads)
+        if backend is not None:
+            work.observer.pid = backend
+        self.conduct.row = rows[-1][0]
+
+    def _finish(self) -> None:
+        """Update version and journal in the revision's transaction, and commit it."""
+        context, work = self._context, self._work
+        self.conduct.end_autocommit()
+        if context._transaction is None or not self._connection.in_transaction():  # noqa: SLF001
+            context._transaction = self._connection.begin()  # noqa: SLF001
+        invalid = self.conduct.invalid_indexes() if self.conduct.committed_early else ()
+        if invalid:
+            raise _InvalidIndexError(invalid)
+        self._maintainer.update_to_step(self._step)
+        if context.on_version_apply_callbacks:
+            self._maintainer.send()
+        for callback in context.on_version_apply_callbacks:
+            callback(
+                ctx=context,
+                step=self._step.info,
+                heads=set(self._maintainer.heads),
+                run_args=self._arguments,
+            )
+        way_back = self._way_back or WayBack()
+        counts = work.journal.finish(
+            self.conduct.row,
+            self.revision,
+            work.direction,
+            downgrade_sql=way_back.sql,
+            signature=work.signature_of(self.revision, way_back.sql, self._checksum()),
+            obstacle=way_back.obstacle,
+            first=self._maintainer.statements,
+        )
+        self._maintainer.check(counts)
+        self.conduct.own_commit = True
+        self._connection.commit()
+        context._transaction = None  # noqa: SLF001
+
+    # Both
+
+    def _preamble(self, lock_timeout: float) -> list[str]:
+        work = self._work
+        parts = [work.session.protection()] if work.session.was_reset else []
+        settings = (f"{int(lock_timeout * 1000)}ms", work.name_during(self.revision))
+        parts.append(work.client.mogrify(SETTINGS, settings))
+        if work.options.commits is CommitPolicy.LAST and not self._last:
+            parts.append(ASYNCHRONOUS_COMMIT)
+        return parts
+
+    def _checksum(self) -> str | None:
+        """Checksum of the script; `None` where its source is not there."""
+        return self._text.checksum if self._text.exists else None
+
+    @property
+    def _compatible(self) -> bool:
+        return bool(getattr(self._step.revision.module, "automigrate_compatible", True))
+
+    @property
+    def _connection(self) -> Connection:
+        connection = self._context.connection
+        assert connection is not None
+        return connection
+
+    @property
+    def _raw(self) -> Any:
+        return self._work.session.connection
+
+
+class _InvalidIndexError(Exception):
+    def __init__(self, indexes: tuple[str, ...]) -> None:
+        super().__init__(f"the revision left an invalid index: {', '.join(indexes)}")

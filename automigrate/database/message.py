@@ -1,0 +1,122 @@
+"""Several statements in one message, and something else to do until the server has answered.
+
+What a revision costs on the way is counted in round trips. The simple query protocol takes any
+number of statements in one message, which the server works off in order and stops at the first
+error (manual, 55.2.2.1); and while it does, this process need not stand still.
+"""
+
+from __future__ import annotations
+
+import select
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from psycopg import errors, pq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import psycopg
+
+__all__ = ["MARK", "Message", "unmet"]
+
+MARK = "automigrate: "
+"""Begins the text of an expectation that was not met. Nobody can look at the answers between the
+statements of a message, so what must hold there is a statement that fails where it does not: it
+makes a number of this text (22P02)."""
+
+# On a line of its own: a statement may end in a comment.
+SEPARATOR = "\n;\n"
+
+_FAILED = {pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE}
+_POLL_SECONDS = 0.1
+
+
+class Message:
+    """One message on a psycopg connection; begins and ends transactions only by its own text."""
+
+    def __init__(self, connection: psycopg.Connection[Any], statements: Sequence[str]) -> None:
+        self._connection = connection
+        self._pgconn = connection.pgconn
+        self._statements = statements
+        self._text = SEPARATOR.join(statements).encode(connection.info.encoding)
+
+    def exchange(self, meanwhile: Callable[[], object] | None = None) -> list[pq.abc.PGresult]:
+        """Send it and wait for all answers, without a time limit of its own.
+
+        Args:
+            meanwhile: called once when it is sent; must not touch the connection.
+
+        Returns:
+            One result per statement.
+
+        Raises:
+            psycopg.Error: the server's first error, or the connection is lost.
+        """
+        try:
+            self._pgconn.send_query(self._text)
+            self._flush()
+            if meanwhile is not None:
+                meanwhile()
+            return self._answers()
+        except BaseException:
+            self._end()
+            raise
+
+    def _flush(self) -> None:
+        while self._pgconn.flush():
+            self._wait(writing=True)
+
+    def _answers(self) -> list[pq.abc.PGresult]:
+        answers: list[pq.abc.PGresult] = []
+        failed: pq.abc.PGresult | None = None
+        while (result := self._next()) is not None:
+            if failed is None and result.status in _FAILED:
+                failed = result
+            answers.append(result)
+        if failed is not None:
+            error = errors.error_from_result(failed, encoding=self._connection.info.encoding)
+            self._add_statement(error, len(answers) - 1)
+            raise error
+        return answers
+
+    def _add_statement(self, error: BaseException, answered: int) -> None:
+        """Note which statement failed, where each of those before it has one answer."""
+        seen = self._statements[: answered + 1]
+        if len(seen) > answered and not any(";" in text.rstrip("; \n") for text in seen):
+            error.add_note(f"in the statement: {seen[-1].strip()}")
+
+    def _next(self) -> pq.abc.PGresult | None:
+        while self._pgconn.is_busy():
+            self._wait()
+            self._pgconn.consume_input()
+        return self._pgconn.get_result()
+
+    def _wait(self, *, writing: bool = False) -> None:
+        """Wait for the socket, a tenth of a second at most: so that Ctrl-C works on Windows too."""
+        socket = self._pgconn.socket
+        if hasattr(select, "poll"):
+            polled = select.poll()
+            polled.register(socket, (select.POLLOUT if writing else 0) | select.POLLIN)
+            polled.poll(_POLL_SECONDS * 1000)
+        else:
+            select.select([socket], [socket] if writing else [], [], _POLL_SECONDS)
+        if writing:
+            self._pgconn.consume_input()  # the server may have to get rid of answers first
+
+    def _end(self) -> None:
+        """After an interruption: have the server stop, and read what it still says."""
+        if self._connection.info.transaction_status is not pq.TransactionStatus.ACTIVE:
+            return
+        with suppress(Exception):
+            self._connection.cancel()
+            while self._next() is not None:
+                pass
+
+
+def unmet(error: BaseException) -> str | None:
+    """Return the text of the expectation that an error is about; `None`: it is about none."""
+    if not isinstance(error, errors.InvalidTextRepresentation):
+        return None
+    _, mark, text = str(error.diag.message_primary).partition(f'"{MARK}')
+    return text.removesuffix('"') if mark else None

@@ -1,0 +1,45 @@
+"""The text of one script, parsed once for all that ask: its checksum, its functions."""
+
+from __future__ import annotations
+
+import ast
+import os
+from dataclasses import dataclass
+from functools import cached_property
+
+from automigrate.scripts.checksum import checksum_of_tree
+from automigrate.scripts.files import content
+from automigrate.scripts.identifiers import syntax_tree
+
+__all__ = ["ScriptText"]
+
+
+@dataclass(frozen=True)
+class ScriptText:
+    """A script's source; only where there is one (`exists`)."""
+
+    path: str
+
+    @cached_property
+    def exists(self) -> bool:
+        """Whether the source is there: of a compiled script it is not."""
+        return self.path.endswith(".py") and os.path.exists(self.path)  # noqa: PTH110 - Path takes ten times as long
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """Its syntax tree.
+
+        Raises:
+            ScriptImportError: it cannot be read, or has a syntax error.
+        """
+        return syntax_tree(content(self.path), self.path)
+
+    @cached_property
+    def checksum(self) -> str:
+        """Hash of its substance, see `automigrate.scripts.checksum`."""
+        return checksum_of_tree(self.tree)
+
+    @cached_property
+    def functions(self) -> dict[str, ast.FunctionDef]:
+        """The functions that it defines at its top level, by name."""
+        return {node.name: node for node in self.tree.body if isinstance(node, ast.FunctionDef)}

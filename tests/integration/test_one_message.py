@@ -1,0 +1,266 @@
+"""Plain revisions travel as one message, and nobody can tell but by the time it takes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+import automigrate
+from automigrate import StoppedError, UpgradeError
+from automigrate.events import RevisionApplied, RevisionRetried, RevisionStarted
+from automigrate.testing import faults
+from automigrate.testing.faults import Point
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from automigrate.events import Event
+    from tests.support.projects import Project
+    from tests.support.servers import Database
+
+STATES = "select revision, state from automigrate_journal order by id"
+
+
+def messages(database: Database, project: Project) -> int:
+    """Upgrade, and count the revisions that were sent as one message."""
+    seen: list[faults.Reached] = []
+    with faults.injected(seen.append, in_one_message=True):
+        automigrate.upgrade(database.url, project.scripts)
+    return sum(reached.point is Point.MESSAGE_SENT for reached in seen)
+
+
+def test_plain_revisions_are_one_message_each(database: Database, project: Project) -> None:
+    """Also the first and the last; the journal shows nothing unusual."""
+    project.extend(3)
+    assert messages(database, project) == 3
+    assert database.rows(STATES) == [(f"r000{n}", "applied") for n in (1, 2, 3)]
+    assert database.rows(
+        "select count(*) from automigrate_journal where started_at <= finished_at "
+        "and phase = 'transaction' and checksum is not null"
+    ) == [(3,)]
+
+
+def test_operations_types_and_enums_are_as_statement_by_statement(
+    database: Database, databases: Callable[[], Database], project: Project
+) -> None:
+    """The schema is the same when the same revisions are run without messages."""
+    project.add(
+        "r0001",
+        imports="import sqlalchemy as sa\nfrom sqlalchemy.dialects import postgresql",
+        upgrade="""
+            op.create_table(
+                "item",
+                sa.Column("id", sa.BigInteger(), sa.Identity(), primary_key=True),
+                sa.Column("kind", sa.Enum("a", "b", name="kind"), nullable=False),
+                sa.Column("share", sa.Numeric(5, 2), server_default="0"),
+                sa.Column("more", postgresql.JSONB(), server_default=sa.text("'{\\"a:b\\": 1}'")),
+                sa.CheckConstraint("share >= 0", name="positive"),
+                comment="100 % of it",
+            )
+            op.create_index("item_kind", "item", ["kind"], postgresql_where=sa.text("share > 0"))
+            op.execute("insert into item (kind) values ('a'); insert into item (kind) values ('b')")
+        """,
+    )
+    project.add(
+        "r0002",
+        imports="import sqlalchemy as sa",
+        upgrade="""
+            with op.batch_alter_table("item") as batch_op:
+                batch_op.add_column(sa.Column("note", sa.Text(), nullable=True))
+                batch_op.alter_column("share", type_=sa.Numeric(7, 2), existing_nullable=True)
+            op.execute("update item set note = '50 %' where kind = 'a' -- half")
+        """,
+    )
+    assert messages(database, project) == 2
+    other_database = databases()
+    with faults.injected(lambda _: None):
+        automigrate.upgrade(other_database.url, project.scripts)
+    assert database.dump_schema() == other_database.dump_schema()
+    rows = "select id, kind::text, note from item order by id"
+    assert database.rows(rows) == other_database.rows(rows) == [(1, "a", "50 %"), (2, "b", None)]
+
+
+def test_a_failing_statement_is_named_and_all_is_undone(
+    database: Database, project: Project
+) -> None:
+    """The error is the server's; a note on its cause says which statement it was."""
+    project.extend(1)
+    project.add(
+        "r0002",
+        upgrade="""
+            op.execute("create table half ()")
+            op.execute("alter table nowhere add x int")
+        """,
+    )
+    project.extend(1, first=3)
+    with pytest.raises(UpgradeError, match='UndefinedTable: relation "nowhere"') as caught:
+        automigrate.upgrade(database.url, project.scripts)
+    error = caught.value
+    assert (error.failed, error.rolled_back) == ("r0002", True)
+    assert list(error.applied) == ["r0001"]
+    assert error.__cause__ is not None
+    assert error.__cause__.__notes__ == ["in the statement: alter table nowhere add x int"]
+    assert database.rows("select to_regclass('half')") == [(None,)]
+    assert database.rows(STATES) == [("r0001", "applied")]
+
+
+def test_a_script_that_raises_is_run_in_its_turn(database: Database, project: Project) -> None:
+    """What it raises while it is recorded ahead does not hit the revision before it."""
+    project.extend(1)
+    project.add(
+        "r0002",
+        upgrade="""
+            op.execute("create table half ()")
+            raise ValueError("wrong by design")
+        """,
+    )
+    with pytest.raises(UpgradeError, match="ValueError: wrong by design") as caught:
+        automigrate.upgrade(database.url, project.scripts)
+    assert caught.value.failed == "r0002"
+    assert database.rows(STATES) == [("r0001", "applied")]
+    assert database.rows("select to_regclass('half')") == [(None,)]
+
+
+def test_effects_outside_of_the_database_happen_once(database: Database, project: Project) -> None:
+    """A script that does more than build SQL is never run ahead, or twice."""
+    for number in (1, 2, 3):
+        project.add(
+            f"r000{number}",
+            imports="import pathlib",
+            upgrade=f"""
+                op.execute("create table t{number} ()")
+                with pathlib.Path({str(project.directory / "trace")!r}).open("a") as trace:
+                    trace.write("{number}")
+            """,
+        )
+    assert messages(database, project) == 0
+    assert (project.directory / "trace").read_text() == "123"
+
+
+def test_plain_and_other_revisions_alternate(database: Database, project: Project) -> None:
+    """What was recorded ahead leaves nothing behind for the one that is run by statement."""
+    for number in range(1, 8):
+        answer = "op.get_bind().execute(sa.text('select 1')).scalar()" if number % 2 else "pass"
+        project.add(
+            f"r000{number}",
+            imports="import sqlalchemy as sa",
+            upgrade=f"""
+                {answer}
+                op.execute("create table t{number} ()")
+            """,
+        )
+    assert messages(database, project) == 3
+    assert database.rows(STATES) == [(f"r000{n}", "applied") for n in range(1, 8)]
+
+
+def test_a_recording_that_ends_half_way_sends_nothing(database: Database, project: Project) -> None:
+    """A statement with parameters ends it; the revision is applied once, by statement."""
+    project.add(
+        "r0001",
+        imports="import sqlalchemy as sa",
+        upgrade="""
+            table = op.create_table("t", sa.Column("x", sa.Integer()))
+            op.bulk_insert(table, [{"x": 1}, {"x": 2}])
+            op.execute(table.update().values(x=table.c.x + 10))
+        """,
+    )
+    project.extend(1)
+    assert messages(database, project) == 1
+    assert database.rows("select x from t order by 1") == [(11,), (12,)]
+
+
+def test_a_table_lock_that_is_not_to_be_had_is_tried_again(
+    database: Database, project: Project
+) -> None:
+    """A message that ran into lock_timeout is sent again as a whole."""
+    project.extend(1)
+    automigrate.upgrade(database.url, project.scripts)
+    project.add(
+        "r0002",
+        upgrade="""
+            op.execute("create table before_it ()")
+            op.execute("alter table t_r0001 add x int")
+        """,
+    )
+    retried = threading.Event()
+    seen: list[Event] = []
+
+    def listen(event: Event) -> None:
+        seen.append(event)
+        if isinstance(event, RevisionRetried):
+            retried.set()
+
+    with psycopg.connect(database.url) as blocker:
+        blocker.execute("lock table t_r0001 in access share mode")
+        thread = threading.Thread(
+            target=automigrate.upgrade,
+            args=(database.url, project.scripts),
+            kwargs={"lock_timeout": 0.1, "on_event": listen},
+        )
+        thread.start()
+        assert retried.wait(20.0)
+    thread.join(20.0)
+    attempts = [event.attempt for event in seen if isinstance(event, RevisionStarted)]
+    assert attempts == list(range(1, len(attempts) + 1))
+    assert len(attempts) > 1
+    assert next(event.sqlstate for event in seen if isinstance(event, RevisionRetried)) == "55P03"
+    assert database.rows(STATES) == [("r0001", "applied"), ("r0002", "applied")]
+
+
+def test_an_abort_while_the_server_works_undoes_the_revision(
+    database: Database, project: Project
+) -> None:
+    """The statement is cancelled; what was applied before stays."""
+    project.extend(1)
+    project.add(
+        "r0002", upgrade='op.execute("create table slow as select 1 as x from pg_sleep(60)")'
+    )
+    migrator = automigrate.Migrator(database.url, project.scripts)
+    begun = threading.Event()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, RevisionStarted) and event.revision == "r0002":
+            begun.set()
+
+    migrator.add_listener(listen)
+    stopped: list[BaseException] = []
+
+    def upgrade() -> None:
+        try:
+            migrator.upgrade()
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            stopped.append(error)
+
+    thread = threading.Thread(target=upgrade)
+    thread.start()
+    assert begun.wait(20.0)
+    until = time.monotonic() + 20.0
+    working = "select count(*) from pg_stat_activity where query like '%pg_sleep(60)%' and pid <> "
+    while database.rows(f"{working} pg_backend_pid()") == [(0,)]:
+        assert time.monotonic() < until
+    migrator.abort()
+    thread.join(20.0)
+    assert [type(error) for error in stopped] == [StoppedError]
+    assert database.rows(STATES) == [("r0001", "applied")]
+    assert database.rows("select to_regclass('slow')") == [(None,)]
+
+
+def test_events_tell_each_revision_after_the_one_before(
+    database: Database, project: Project
+) -> None:
+    """Preparing a revision ahead is not told as its start."""
+    project.extend(3)
+    seen: list[tuple[str, str]] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, RevisionStarted | RevisionApplied):
+            seen.append((type(event).__name__, event.revision))
+
+    automigrate.upgrade(database.url, project.scripts, on_event=listen)
+    assert seen == [
+        (name, f"r000{n}") for n in (1, 2, 3) for name in ("RevisionStarted", "RevisionApplied")
+    ]

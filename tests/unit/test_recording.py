@@ -1,0 +1,157 @@
+"""Which revisions may be recorded: those that nobody could tell apart from run ones."""
+
+from __future__ import annotations
+
+import textwrap
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+
+from automigrate.alembic_bridge.recording import NeedsAnswerError, Recorder, is_plain
+from automigrate.scripts.text import ScriptText
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAD = """\
+import os
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy import inspect
+
+NAMES = ("a", "b")
+
+
+def add(table):
+    op.add_column(table, sa.Column("x", sa.Integer()))
+
+
+def ask():
+    return op.get_bind().execute(sa.text("select 1")).scalar()
+
+
+def upgrade():
+"""
+
+
+def plain(body: str, directory: Path) -> bool:
+    """Tell whether a script with this body of `upgrade` is plain."""
+    path = directory / "script.py"
+    path.write_text(HEAD + textwrap.indent(textwrap.dedent(body).strip("\n"), "    "))
+    module = ModuleType("script")
+    exec(compile(path.read_text(), str(path), "exec"), vars(module))
+    return is_plain(module, ScriptText(str(path)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "pass",
+        'op.execute("drop table t")',
+        'op.create_table("t", sa.Column("id", sa.Integer(), primary_key=True))',
+        'for name in NAMES:\n    op.drop_column("t", name)',
+        'with op.batch_alter_table("t") as batch_op:\n    batch_op.drop_column("x")',
+        'add("t")',
+        'kind = sa.Enum("a", name="kind")\nop.add_column("t", sa.Column("k", kind))',
+    ],
+)
+def test_what_only_says_what_to_do_is_plain(body: str, tmp_path: Path) -> None:
+    """Operations, loops over constants and functions of the script made of them are plain."""
+    assert plain(body, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'op.get_bind().execute(sa.text("select 1"))',
+        "ask()",
+        'try:\n    op.execute("drop table t")\nexcept Exception:\n    pass',
+        'with op.get_context().autocommit_block():\n    op.execute("vacuum")',
+        "inspect(op.get_bind())",
+        'os.remove("x")',
+        'open("x", "w").close()',
+        'op.get_context().impl._exec("select 1")',
+        "op.run_async(lambda connection: None)",
+        'import requests\nop.execute("drop table t")',
+        "print(1)",
+        "if op.get_context().as_sql:\n    pass",
+    ],
+)
+def test_what_may_look_at_an_answer_or_do_more_is_not_plain(body: str, tmp_path: Path) -> None:
+    """A connection, a caught error, an effect elsewhere: all are run in their turn."""
+    assert not plain(body, tmp_path)
+
+
+class Connection:
+    """Stands for the connection of a run, of which only the identity counts here."""
+
+
+class Cursor:
+    """A cursor on it."""
+
+    def __init__(self, connection: object) -> None:
+        self.connection = connection
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "create table t ()",
+        "\n  -- why\n  /* and how */ ALTER TABLE t ADD x int",
+        "insert into t values (1); insert into t values (2)",
+        "update t set x = 1",
+        "comment on table t is 'to begin; with'",
+        "drop index i",
+    ],
+)
+def test_statements_without_an_answer_are_taken(statement: str) -> None:
+    """They are kept as they are."""
+    connection = Connection()
+    recorder = Recorder(connection)  # type: ignore[arg-type]
+    recorder.take(Cursor(connection), statement, ())
+    assert recorder.statements == [statement]
+
+
+@pytest.mark.parametrize(
+    ("statement", "parameters"),
+    [
+        ("select setval('s', 1)", ()),
+        ("with x as (select 1) select * from x", ()),
+        ("insert into t values (%s)", (1,)),
+        ("commit", ()),
+        ("create table t (); commit; create table u ()", ()),
+        ("create index concurrently i on t (x)", ()),
+        ("drop index concurrently i", ()),
+        ("alter type kind add value 'c'", ()),
+        ("vacuum t", ()),
+        ("copy t from stdin", ()),
+        ("do $$ begin perform 1; end $$", ()),
+        ("reset all", ()),
+        ("set search_path to other", ()),
+        ("", ()),
+    ],
+)
+def test_other_statements_end_the_recording(statement: str, parameters: tuple[object, ...]) -> None:
+    """Rows, parameters, transaction control and what runs alone need the database in their turn."""
+    connection = Connection()
+    recorder = Recorder(connection)  # type: ignore[arg-type]
+    with pytest.raises(NeedsAnswerError):
+        recorder.take(Cursor(connection), statement, parameters)
+
+
+def test_a_second_connection_ends_the_recording() -> None:
+    """Only the session that holds the lock is recorded."""
+    recorder = Recorder(Connection())  # type: ignore[arg-type]
+    with pytest.raises(NeedsAnswerError):
+        recorder.take(Cursor(Connection()), "create table t ()", ())
+
+
+def test_an_error_of_the_script_is_left_for_its_turn() -> None:
+    """Whatever a script raises while it is recorded, it raises again when it is run."""
+
+    def upgrade() -> None:
+        msg = "not here"
+        raise RuntimeError(msg)
+
+    assert Recorder(Connection()).record(upgrade, {}) is None  # type: ignore[arg-type]
