@@ -40,11 +40,11 @@ __all__ = ["RevisionTransaction"]
 
 # Asked again before every revision, because scripts can say RESET ALL.
 SETTINGS = """\
-select set_config('statement_timeout', '0', true), set_config('lock_timeout', %s, true),
+set_config('statement_timeout', '0', true), set_config('lock_timeout', %s, true),
   set_config('idle_in_transaction_session_timeout', '0', true),
   set_config('application_name', %s, false)"""
 
-ASYNCHRONOUS_COMMIT = "set local synchronous_commit = off"
+ASYNCHRONOUS_COMMIT = "set_config('synchronous_commit', 'off', true)"
 
 
 class RevisionTransaction:
@@ -173,8 +173,7 @@ class RevisionTransaction:
         checksum = self._checksum()
         statements = [
             "begin",
-            work.lock.demand(),
-            *self._preamble(lock_timeout),
+            *self._preamble(lock_timeout, work.lock.demand()),
             *recorded,
             *self._maintainer.take_checked(),
             work.journal.applied_statement(
@@ -265,14 +264,15 @@ class RevisionTransaction:
 
     # Both
 
-    def _preamble(self, lock_timeout: float) -> list[str]:
+    def _preamble(self, lock_timeout: float, *demands: str) -> list[str]:
+        """Return what comes before the revision's statements, in as few as possible."""
         work = self._work
-        parts = [work.session.protection()] if work.session.was_reset else []
         settings = (f"{int(lock_timeout * 1000)}ms", work.name_during(self.revision))
-        parts.append(work.client.mogrify(SETTINGS, settings))
+        expressions = [*demands, work.client.mogrify(SETTINGS, settings)]
         if work.options.commits is CommitPolicy.LAST and not self._last:
-            parts.append(ASYNCHRONOUS_COMMIT)
-        return parts
+            expressions.append(ASYNCHRONOUS_COMMIT)
+        protection = [work.session.protection()] if work.session.was_reset else []
+        return [*protection, f"select {', '.join(expressions)}"]
 
     def _checksum(self) -> str | None:
         """Checksum of the script; `None` where its source is not there."""

@@ -42,11 +42,11 @@ where locktype = 'advisory' and objsubid = 1 and granted and pid = pg_backend_pi
 
 LOST = "the migration lock is no longer held by this session"
 
-# The same for a message of several statements, which ends where this fails.
+# The same as an expression that fails, for a message of several statements, which ends there.
 DEMAND = f"""\
-select (case when count(*) = 1 then '1' else '{MARK}{LOST}' end)::int from pg_locks
-where locktype = 'advisory' and objsubid = 1 and granted and pid = pg_backend_pid()
-  and classid = %(high)d::bigint::oid and objid = %(low)d::bigint::oid"""  # noqa: S608 - constants
+(select (case when count(*) = 1 then '1' else '{MARK}{LOST}' end)::int from pg_locks
+  where locktype = 'advisory' and objsubid = 1 and granted and pid = pg_backend_pid()
+    and classid = %(high)d::bigint::oid and objid = %(low)d::bigint::oid)"""  # noqa: S608 - constants
 
 FEW_CONNECTIONS = 5
 """The holder's env.py opens one of its own, its observer another."""
@@ -119,7 +119,7 @@ class AdvisoryLock:
         return [self._mogrify(FENCE, self.parameters)]
 
     def demand(self) -> str:
-        """Return the same as a statement that fails, with `LOST`, where the lock is not held."""
+        """Return the same as an expression that fails, with `LOST`, where the lock is not held."""
         return DEMAND % self.parameters
 
     def confirm(self, rows: Sequence[tuple[Any, ...]], heads: Collection[str]) -> int | None:
