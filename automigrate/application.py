@@ -61,7 +61,7 @@ class Application:
             UpgradeError: a revision failed, or the run ended short of the target.
             SessionLostError: the session is gone.
         """
-        entries = self._journal.entries()
+        entries = self._entries(status)
         self._forget_what_was_lost()
         claim(self._run, self._journal, entries, "upgrade")
         resumed = self._recover(status, entries)
@@ -90,12 +90,17 @@ class Application:
             UpgradeError: a downgrade failed, or the run ended elsewhere.
             SessionLostError: the session is gone.
         """
-        entries = self._journal.entries()
+        entries = self._entries(status)
         claim(self._run, self._journal, entries, "downgrade")
         resumed = self._recover(status, entries, "downgrade")
         with self._waking_the_waiters():
             self._apply(" ".join(descent.heads) or "base", "downgrade", resumed, descent)
             return self._verified_descent(descent)
+
+    def _entries(self, status: Status) -> tuple[JournalEntry, ...]:
+        """Read the journal, where something is to be found out from it."""
+        wanted = self._run.in_doubt is not None or status.interrupted
+        return self._journal.entries() if wanted else ()
 
     def _apply(
         self,
@@ -140,6 +145,7 @@ class Application:
                 renders=descent is None and bool(self._look.heads),
                 applied=run.applied,
                 resumed=resumed,
+                heads=self._look.heads,
                 open_revisions=frozenset(self._look.open_revisions),
             )
             session.patient = True
@@ -180,13 +186,14 @@ class Application:
             return None
         self._entered.append(lock)
         journal = other.journal(session, other.schema(look))
-        resumed = self._recover(status, journal.entries())
+        resumed = self._recover(status, journal.entries() if status.interrupted else ())
         return replace(
             work,
             lock=lock,
             journal=journal,
             tables=tables,
             resumed=resumed,
+            heads=look.heads,
             open_revisions=frozenset(look.open_revisions),
         )
 

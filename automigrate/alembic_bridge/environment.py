@@ -17,7 +17,12 @@ from psycopg import errors
 from sqlalchemy import event
 
 from automigrate.alembic_bridge.discovery import RESOLVE, configured_schema, nothing_for_us
-from automigrate.alembic_bridge.engine import connection_on, lend_to_async, let_go
+from automigrate.alembic_bridge.engine import (
+    autocommitting,
+    connection_on,
+    lend_to_async,
+    let_go,
+)
 from automigrate.alembic_bridge.env_run import (
     EnvRun,
     in_thread,
@@ -45,6 +50,8 @@ if TYPE_CHECKING:
     from automigrate.alembic_bridge.work import Work
 
 __all__ = ["run_revisions"]
+
+HEADS = "select version_num from {}"
 
 
 def run_revisions(work: Work) -> None:
@@ -202,19 +209,16 @@ class _Run:
         name = quoted(context.version_table)
         schema = configured_schema(context)
         if schema is None:
-            found = work.session.connection.execute(RESOLVE.format(table="%s"), (name,)).fetchone()
-            schema = found[0] if found else None
             self._connection.rollback()
-            work.session.connection.rollback()
+            with autocommitting(work.session.connection) as raw:
+                found = raw.execute(RESOLVE.format(table="%s"), (name,)).fetchone()
+            schema = found[0] if found else None
         configured = Tables(context.version_table, schema)
         self._check_options(configured)
         if configured == (work.tables.version_table, work.journal.schema):
             return work
-        work.session.connection.autocommit = True
-        try:
+        with autocommitting(work.session.connection):
             return work.enter(configured)
-        finally:
-            work.session.connection.autocommit = False
 
     def _check_options(self, configured: Tables) -> None:
         """Compare what env.py configures with the options, which the look went by."""
@@ -236,7 +240,7 @@ class _Run:
         self, work: Work, context: MigrationContext, arguments: dict[str, Any]
     ) -> None:
         context.impl.start_migrations()
-        heads = context.get_current_heads()
+        heads = self._heads(work, context)
         steps = list(self._steps(heads, context))
         self._connection.rollback()
         self._prepare_tables(work, context, heads, [step.revision.revision for step in steps])
@@ -268,6 +272,15 @@ class _Run:
         if self._connection.in_transaction():
             self._connection.rollback()  # SQLAlchemy's alone: what it recorded was never begun
 
+    def _heads(self, work: Work, context: MigrationContext) -> tuple[str, ...]:
+        """Read the heads again, because env.py has run since; Alembic reflects the table first."""
+        connection = context.connection
+        assert connection is not None
+        if not work.heads or connection.get_execution_options().get("schema_translate_map"):
+            return context.get_current_heads()
+        table = connection.dialect.identifier_preparer.format_table(context._version)  # noqa: SLF001
+        return tuple(row[0] for row in connection.exec_driver_sql(HEADS.format(table)))
+
     def _steps(self, heads: Any, _context: MigrationContext) -> Any:
         work, directory = self._work, self._env_run.directory
         if work.descent is not None:
@@ -288,10 +301,11 @@ class _Run:
             if not heads:
                 with work.lock.guarding():
                     context._ensure_version_table()  # noqa: SLF001
-            work.journal.widen_version_column(work.tables.version, longest)
-            with work.lock.guarding():
-                work.journal.create()
             work.session.connection.commit()
+            with autocommitting(work.session.connection):
+                work.journal.widen_version_column(work.tables.version, longest)
+                with work.lock.guarding():
+                    work.journal.create()
 
     @contextmanager
     def _recording(self) -> Iterator[Recorder]:

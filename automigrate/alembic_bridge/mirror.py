@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
+from automigrate.alembic_bridge.engine import autocommitting
 from automigrate.database.pooler import DIRECT_URL
 from automigrate.database.session import PROTECTION
 from automigrate.errors import ConfigurationError, PoolerError
@@ -33,7 +34,7 @@ THEIRS = text(
     " current_user::text, pg_backend_pid(), array(select array[name, current_setting(name)]"
     " from pg_settings where source in ('session', 'client') or name = 'search_path')::text[]"
 )
-OURS = "select session_user::text, current_user::text"
+OURS = "select current_user::text"
 SET = """\
 with changed as (
   select name, value from unnest(%s::text[], %s::text[]) as t(name, value)
@@ -155,13 +156,14 @@ class Mirror:
 
     def give_back(self) -> None:
         """Bring our session into the state that it had."""
-        if self._role is not None:
-            self._raw.execute(SET_ROLE, ("none",))
-            self._role = None
-        if self._settings:
-            self._raw.execute(RESET, (list(self._settings),))
-            self._settings = set()
         self._raw.commit()
+        with autocommitting(self._raw):
+            if self._role is not None:
+                self._raw.execute(SET_ROLE, ("none",))
+                self._role = None
+            if self._settings:
+                self._raw.execute(RESET, (list(self._settings),))
+                self._settings = set()
         if self._options:
             self._ours.execution_options(**dict.fromkeys(self._options))
             self._options = set()
@@ -173,15 +175,17 @@ class Mirror:
         if not self._keeps_session:
             self._refuse_lasting(settings, role, login)
             return
-        if settings:
-            cursor = self._raw.execute(SET, (list(settings), list(settings.values())))
-            self._settings.update(row[0] for row in cursor.fetchall())
-        mine = self._raw.execute(OURS).fetchone()
-        assert mine is not None
-        if role not in {None, login, mine[1]}:
-            self._raw.execute(SET_ROLE, (role,))
-            self._role = role
-        self._raw.commit()
+        with autocommitting(self._raw):
+            if settings:
+                cursor = self._raw.execute(SET, (list(settings), list(settings.values())))
+                self._settings.update(row[0] for row in cursor.fetchall())
+            if role in {None, login}:
+                return
+            mine = self._raw.execute(OURS).fetchone()
+            assert mine is not None
+            if role != mine[0]:
+                self._raw.execute(SET_ROLE, (role,))
+                self._role = role
 
     def _refuse_lasting(
         self, settings: Mapping[str, str], role: str | None, login: str | None
@@ -191,8 +195,8 @@ class Mirror:
         Others are left out: the pooler has set them, or another client of it.
         """
         path = settings.get("search_path")
-        row = self._raw.execute(UNTOUCHED).fetchone()
-        self._raw.commit()
+        with autocommitting(self._raw):
+            row = self._raw.execute(UNTOUCHED).fetchone()
         assert row is not None
         lost = ["search_path"] if path not in {None, row[0]} else []
         lost += ["role"] if role not in {None, login, row[1]} else []
@@ -214,8 +218,8 @@ class Mirror:
         assert self._theirs is not None
         if not self._keeps_session:
             return False
-        row = self._raw.execute(IN_THE_WAY, {"pid": pid}).fetchone()
-        self._raw.commit()
+        with autocommitting(self._raw):
+            row = self._raw.execute(IN_THE_WAY, {"pid": pid}).fetchone()
         if not (row and row[0]):
             return False
         self._theirs.connection.commit()
@@ -230,9 +234,8 @@ class Mirror:
 
 def identity_of(raw: psycopg.Connection[Any]) -> tuple[str, str]:
     """Return what tells a database from all others."""
-    row = raw.execute(IDENTITY).fetchone()
-    if not raw.autocommit:
-        raw.commit()
+    with autocommitting(raw):
+        row = raw.execute(IDENTITY).fetchone()
     assert row is not None
     return row[0], row[1]
 

@@ -79,6 +79,8 @@ class Work:
     """Filled in order; shared with the caller, so that it survives an error."""
     resumed: dict[str, frozenset[str]] = field(default_factory=dict)
     """By revision: statements that an interrupted application had begun."""
+    heads: tuple[str, ...] = ()
+    """Of the version table before the run; none: it may not be there."""
     open_revisions: frozenset[str] = frozenset()
     """Those whose journal row an earlier application has left open."""
     in_doubt: str | None = None
