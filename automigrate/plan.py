@@ -136,10 +136,16 @@ def judge(
             detail=f"{names(unfinished)} began and did not finish",
             **common,
         )
+    modified = _modified(observed.journal, checksums or {})
     if pending:
         count = f"{len(pending)} {'revision' if len(pending) == 1 else 'revisions'}"
-        return Status(verdict=Verdict.BEHIND, pending=pending, detail=f"{count} pending", **common)
-    modified = _modified(observed.journal, checksums or {})
+        return Status(
+            verdict=Verdict.BEHIND,
+            pending=pending,
+            modified=modified,
+            detail=f"{count} pending",
+            **common,
+        )
     if modified:
         return Status(
             verdict=Verdict.MODIFIED,
@@ -170,6 +176,8 @@ def decide(  # noqa: C901 - a row for each verdict
         case Verdict.BEHIND | Verdict.EMPTY:
             if options.mode is Mode.CHECK:
                 return PendingError(revisions=status.pending, **about)
+            if status.modified and options.on_modified is ModifiedPolicy.REFUSE:
+                return ModifiedError(revisions=status.modified, **about)
             return True
         case Verdict.AHEAD:
             strict = options.on_ahead is AheadPolicy.REFUSE

@@ -140,6 +140,11 @@ def test_an_edited_script_is_refused_where_policy_says_so(
     assert automigrate.upgrade(database.url, project.scripts).outcome is Outcome.UNCHANGED
     with pytest.raises(automigrate.ModifiedError, match="r0001"):
         automigrate.upgrade(database.url, project.scripts, on_modified="refuse")
+    project.extend(1)
+    with pytest.raises(automigrate.ModifiedError, match="r0001"):
+        automigrate.upgrade(database.url, project.scripts, on_modified="refuse")
+    assert database.rows("select version_num from alembic_version") == [("r0002",)]
+    assert automigrate.upgrade(database.url, project.scripts).outcome is Outcome.MIGRATED
 
 
 # Modes

@@ -320,6 +320,7 @@ def test_what_is_served_or_acted_on(verdict: Verdict, options: Options, expected
         (Verdict.DIVERGED, DEFAULT, DivergedError),
         (Verdict.UNMANAGED, DEFAULT, UnmanagedError),
         (Verdict.MODIFIED, Options(on_modified=ModifiedPolicy.REFUSE), ModifiedError),
+        (Verdict.BEHIND, Options(on_modified=ModifiedPolicy.REFUSE), ModifiedError),
         (Verdict.MODIFIED, CHECK, ModifiedError),
         (Verdict.INTERRUPTED, CHECK, InterruptedRevisionError),
     ],
