@@ -89,6 +89,7 @@ class RevisionTransaction:
         self._way_back: WayBack | None = None
         self._prepared = False
         self._recorded: list[str] | None = None
+        self._journal_row = ""
 
     def prepare(self) -> None:
         """Do what needs no answer of the database, once; the connection may be busy meanwhile."""
@@ -99,6 +100,8 @@ class RevisionTransaction:
             if self._work.renders:
                 self._way_back = way_back_of(self._step.revision, self._context.opts, self._text)
             self._recorded = self._record()
+            if self._recorded is not None:
+                self._journal_row = self._applied_row()
 
     def run(self, lock_timeout: float, meanwhile: Callable[[], object] | None = None) -> None:
         """Run the revision and commit it.
@@ -169,23 +172,12 @@ class RevisionTransaction:
     ) -> None:
         work = self._work
         self._maintainer.update_to_step(self._step)
-        way_back = self._way_back or WayBack()
-        checksum = self._checksum()
         statements = [
             "begin",
             *self._preamble(lock_timeout, work.lock.demand()),
             *recorded,
             *self._maintainer.take_checked(),
-            work.journal.applied_statement(
-                revision=self.revision,
-                down_revisions=work.graph.dependencies_of(self.revision),
-                direction=work.direction,
-                checksum=checksum,
-                compatible=self._compatible,
-                downgrade_sql=way_back.sql,
-                signature=work.signature_of(self.revision, way_back.sql, checksum),
-                obstacle=way_back.obstacle,
-            ),
+            self._journal_row,
             "commit",
         ]
         self.conduct.own_commit = True
@@ -199,6 +191,22 @@ class RevisionTransaction:
                     raise SessionLostError(text) from error
                 case text:
                     raise CommandError(text) from error
+
+    def _applied_row(self) -> str:
+        """Return the SQL for the journal."""
+        work = self._work
+        way_back = self._way_back or WayBack()
+        checksum = self._checksum()
+        return work.journal.applied_statement(
+            revision=self.revision,
+            down_revisions=work.graph.dependencies_of(self.revision),
+            direction=work.direction,
+            checksum=checksum,
+            compatible=self._compatible,
+            downgrade_sql=way_back.sql,
+            signature=work.signature_of(self.revision, way_back.sql, checksum),
+            obstacle=way_back.obstacle,
+        )
 
     # Statement by statement
 
