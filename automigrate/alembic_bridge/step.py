@@ -7,6 +7,7 @@ said in `transaction`.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tenacity import Retrying, retry_if_exception
@@ -59,8 +60,12 @@ class Step:
         return self._transaction.conduct
 
     def prepare(self) -> None:
-        """Do what needs no answer of the database; the connection may be busy meanwhile."""
-        self._transaction.prepare()
+        """Do what needs no answer of the database; the connection may be busy meanwhile.
+
+        Never raises: what is wrong is told in the revision's own turn.
+        """
+        with suppress(Exception):
+            self._transaction.prepare()
 
     def apply(self, meanwhile: Callable[[], object] | None = None) -> None:
         """Run the revision until it is committed.

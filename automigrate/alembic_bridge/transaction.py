@@ -94,7 +94,6 @@ class RevisionTransaction:
     def prepare(self) -> None:
         """Do what needs no answer of the database, once; the connection may be busy meanwhile."""
         if not self._prepared:
-            self._prepared = True
             with suppress(Exception):  # told when it is asked for again
                 self._checksum()
             if self._work.renders:
@@ -102,6 +101,7 @@ class RevisionTransaction:
             self._recorded = self._record()
             if self._recorded is not None:
                 self._journal_row = self._applied_row()
+            self._prepared = True
 
     def run(self, lock_timeout: float, meanwhile: Callable[[], object] | None = None) -> None:
         """Run the revision and commit it.
