@@ -58,6 +58,20 @@ _ANSWERING = {
 }
 
 
+# What changes a list, a set or a dict, which may be the script's own and be there the second time.
+_CHANGING = {
+    "append",
+    "clear",
+    "discard",
+    "extend",
+    "insert",
+    "pop",
+    "popitem",
+    "remove",
+    "setdefault",
+}
+
+
 class NeedsAnswerError(Exception):
     """The revision cannot go on without an answer of the database, or it may not be recorded."""
 
@@ -106,7 +120,9 @@ def is_plain(module: ModuleType, text: ScriptText, function: str = "upgrade") ->
 
 
 def _asks(node: ast.AST) -> bool:
-    """Whether a node may depend on an answer, an error being one."""
-    if isinstance(node, ast.Try | ast.TryStar):
+    """Whether a node may depend on an answer, an error being one, or leave something behind."""
+    if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store):
         return True
-    return isinstance(node, ast.Attribute) and node.attr in _ANSWERING
+    if isinstance(node, ast.Attribute):
+        return node.attr in _ANSWERING or node.attr in _CHANGING
+    return isinstance(node, ast.Try | ast.TryStar)

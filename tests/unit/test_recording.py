@@ -21,6 +21,7 @@ from alembic import op
 from sqlalchemy import inspect
 
 NAMES = ("a", "b")
+SEEN = []
 
 
 def add(table):
@@ -75,6 +76,8 @@ def test_what_only_says_what_to_do_is_plain(body: str, tmp_path: Path) -> None:
         "op.run_async(lambda connection: None)",
         'import requests\nop.execute("drop table t")',
         "print(1)",
+        'SEEN.append("a")',
+        'SEEN[0] = "a"',
         "if op.get_context().as_sql:\n    pass",
     ],
 )
