@@ -59,7 +59,9 @@ class Application:
             UpgradeError: a revision failed, or the run ended short of the target.
             SessionLostError: the session is gone.
         """
-        entries = self._journal.entries()
+        # Thousands of rows, of which only these two ask.
+        asks = status.interrupted or self._run.in_doubt is not None
+        entries = self._journal.entries() if asks else ()
         self._forget_what_was_lost()
         claim(self._run, self._journal, entries, "upgrade")
         resumed = self._recover(status, entries)
@@ -176,7 +178,7 @@ class Application:
             return None
         self._entered.append(lock)
         journal = other.journal(session, other.schema(look))
-        resumed = self._recover(status, journal.entries())
+        resumed = self._recover(status, journal.entries() if status.interrupted else ())
         return replace(work, lock=lock, journal=journal, tables=tables, resumed=resumed)
 
     def _verified(self) -> Look:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import psycopg
     import sqlalchemy
+    from psycopg.pq.abc import PGconn
     from psycopg.rows import TupleRow
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -94,6 +95,16 @@ class URLSource:
                 f"the database URL cannot be used: {text}. Remove the parameter, or use a newer "
                 "libpq (`pip install automigrate[binary]` brings one)."
             ) from None
+
+    def adopt(self, raw: PGconn) -> psycopg.Connection[TupleRow]:
+        """Make of a libpq connection, begun with `conninfo` and idle, what `connect` returns."""
+        import psycopg
+
+        raw.nonblocking = 1  # as psycopg's own way to connect leaves it
+        connection: psycopg.Connection[TupleRow] = psycopg.Connection(raw)
+        connection.autocommit = True
+        connection.prepare_threshold = None
+        return connection
 
     def conninfo(self, *, application_name: str, connect_timeout: float) -> str:
         """Return what `connect` gives to libpq."""

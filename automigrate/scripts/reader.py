@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from automigrate.scripts.lineage import Revision
     from automigrate.scripts.location import ScriptLocation
 
-__all__ = ["read", "wanted_heads"]
+__all__ = ["heads_at", "read", "wanted_heads"]
 
 
 def wanted_heads(location: ScriptLocation, target: str = "head") -> tuple[str, ...]:
@@ -47,7 +47,15 @@ def wanted_heads(location: ScriptLocation, target: str = "head") -> tuple[str, .
             f"target {target!r} counts from the revision of the database, so it is never reached. "
             "Name a revision, 'head' or 'heads'."
         )
-    graph = read(location)
+    return heads_at(read(location), target)
+
+
+def heads_at(graph: ScriptGraph, target: str) -> tuple[str, ...]:
+    """Tell the same from a graph that was read already.
+
+    Raises:
+        MultipleHeadsError, ConfigurationError: as `wanted_heads`.
+    """
     wanted = graph.effective_heads(graph.resolve(target))
     return tuple(sorted(wanted, key=graph.position.__getitem__))
 
