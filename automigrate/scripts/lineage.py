@@ -144,9 +144,10 @@ class Lineage:
     @cached_property
     def _named_by(self) -> Mapping[str, tuple[str, ...]]:
         """Revisions that name each one in `depends_on`."""
-        return _reversed({name: self._resolved_depends_on(name) for name in self._revisions})
+        return _reversed({name: self.resolved_depends_on(name) for name in self._revisions})
 
-    def _resolved_depends_on(self, revision: str) -> tuple[str, ...]:
+    def resolved_depends_on(self, revision: str) -> tuple[str, ...]:
+        """List what `depends_on` names, with revision ids in place of labels."""
         written = self._revisions[revision].depends_on
         resolved = (name if name in self._revisions else self.labels[name] for name in written)
         return tuple(dict.fromkeys(resolved)) if written else ()
@@ -168,7 +169,7 @@ class Lineage:
         if known is None:
             kept = [
                 name
-                for name in self._resolved_depends_on(revision)
+                for name in self.resolved_depends_on(revision)
                 if not self._has_below(revision, name)
             ]
             known = tuple(dict.fromkeys((*item.down_revisions, *kept)))
