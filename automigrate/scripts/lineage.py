@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Lineage", "Revision"]
 
+REMEMBERED_WALKS = 8
+"""A run asks again and again for what stands below the same few heads."""
 ILLEGAL_IN_REVISION = frozenset("@-+")
 
 
@@ -182,7 +184,17 @@ class Lineage:
 
     def ancestors(self, revisions: Iterable[str]) -> frozenset[str]:
         """Collect the revisions and all that they stand on, by either kind of edge."""
-        return walk(revisions, self._parents.__getitem__)
+        start = frozenset(revisions)
+        found = self._ancestors.get(start)
+        if found is None:
+            if len(self._ancestors) >= REMEMBERED_WALKS:
+                self._ancestors.clear()
+            found = self._ancestors[start] = walk(start, self._parents.__getitem__)
+        return found
+
+    @cached_property
+    def _ancestors(self) -> dict[frozenset[str], frozenset[str]]:
+        return {}
 
     def descendants(self, revisions: Iterable[str]) -> frozenset[str]:
         """Collect the revisions and all that stand on them, by either kind of edge."""
