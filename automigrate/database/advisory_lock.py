@@ -88,15 +88,18 @@ class AdvisoryLock:
         self.waiters = 0
         """Sessions of automigrate in this database at the last look at the holder."""
         self._free = FEW_CONNECTIONS
+        self._woken = False
         self.seen: Holder | None = None
-        """Who held the lock when `look_and_try` did not get it first."""
+        """Who held the lock when `look_and_try` did not get it."""
 
     def look_and_try(self, tables: Tables) -> Look:
-        """Look, and take the lock if it is free; where it is not, the first time, see who has it.
+        """Look, and take the lock if it is free; where it is not, see who has it.
 
-        One query. What it sees of the tables is from before the lock: look again under it.
+        One query. What it sees of the tables is from before the lock: look again under it. After
+        a notification nobody is asked for: all waiters come at once then, and most find the schema
+        right.
         """
-        asks = HOLDER_ROW if self.waiters == 0 else None
+        asks = None if self._woken else HOLDER_ROW
         look = self._session.look(
             tables, lock_key=self.key, otherwise=asks, parameters=self.parameters
         )
@@ -181,8 +184,10 @@ class AdvisoryLock:
             Whether a notification came.
         """
         end = time.monotonic() + seconds
+        self._woken = False
         while (left := end - time.monotonic()) > 0:
             for _ in self._session.connection.notifies(timeout=min(left, 0.2), stop_after=1):
+                self._woken = True
                 return True
             if until is not None and until():
                 return False
