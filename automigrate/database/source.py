@@ -119,7 +119,7 @@ class URLSource:
         limit = theirs.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or "0"
         if limit.lstrip("-") == "0" or limit.startswith("-"):
             merged["connect_timeout"] = str(max(1, round(connect_timeout)))
-        return DatabaseURL.of(merged.items())
+        return DatabaseURL(settings=tuple(sorted(merged.items())))  # all of it is libpq's already
 
 
 class _GivenConnections:

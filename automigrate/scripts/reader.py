@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from automigrate.errors import ConfigurationError, ScriptError
 from automigrate.scripts import lockfile
 from automigrate.scripts.files import content, list_scripts
-from automigrate.scripts.graph import ScriptGraph
-from automigrate.scripts.targets import counts_from_database
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from automigrate.scripts.graph import ScriptGraph
     from automigrate.scripts.lineage import Revision
     from automigrate.scripts.location import ScriptLocation
 
@@ -42,11 +41,14 @@ def wanted_heads(location: ScriptLocation, target: str = "head") -> tuple[str, .
         locked = lockfile.trusted(location)
         if locked is not None and (target == "heads" or len(locked.heads) == 1):
             return locked.real_heads
-    elif counts_from_database(target):
-        raise ConfigurationError(
-            f"target {target!r} counts from the revision of the database, so it is never reached. "
-            "Name a revision, 'head' or 'heads'."
-        )
+    else:
+        from automigrate.scripts.targets import counts_from_database
+
+        if counts_from_database(target):
+            raise ConfigurationError(
+                f"target {target!r} counts from the revision of the database, so it is never "
+                "reached. Name a revision, 'head' or 'heads'."
+            )
     return heads_at(read(location), target)
 
 
@@ -68,6 +70,8 @@ def read(location: ScriptLocation) -> ScriptGraph:
         ScriptImportError: a script cannot be read.
         ScriptError: there is no script.
     """
+    from automigrate.scripts.graph import ScriptGraph  # not needed with a lock
+
     files = list_scripts(location)
     revisions = None if files.compiled else _read_texts(files.paths)
     if revisions is None:

@@ -61,7 +61,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "size": lambda path: path.write_text("three"),
     "gone": lambda path: path.unlink(),
     "replaced": lambda path: (path.parent / "b").replace(path),
-    "time set back": lambda path: write_in_the_past(path),
+    "time set back": write_in_the_past,
 }
 
 
