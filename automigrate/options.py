@@ -146,8 +146,9 @@ class Options:
     """Seconds that later attempts wait at most; doubles from `lock_timeout`."""
     step_timeout: float | None = None
     """Seconds that one revision may run in all its attempts; `None`: without limit."""
-    poll_interval: float = 5.0
-    """Seconds between two looks of a waiting process when no notification comes."""
+    poll_interval: float = 10.0
+    """Seconds between two looks of a waiting process when no notification comes, at most: the
+    fewer wait, the shorter they are, down to one."""
     cancel_blockers: float | None = None
     """End sessions of the same role that block a revision and have been idle in their
     transaction for more than this many seconds; `None`: never."""

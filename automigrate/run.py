@@ -22,7 +22,7 @@ from automigrate.errors import (
 from automigrate.events import Event, Listener, Phase, PhaseEntered, SchemaJudged
 from automigrate.options import Mode, ModifiedPolicy
 from automigrate.scripts.location import locate
-from automigrate.scripts.reader import read, wanted_heads
+from automigrate.scripts.reader import heads_at, read, wanted_heads
 from automigrate.verdict import Verdict
 from automigrate.waiting import NoRoomError, Waiting
 
@@ -81,7 +81,10 @@ class Run:
     """Where the backup is that was made before anything was applied or undone."""
     in_doubt: str | None = None
     """The revision whose commit was sent and not answered (H10)."""
+    trusts_lock_file: bool = False
+    """Whether the history may be read from the lock file, if that fits; see `_confirmed`."""
     _graph: ScriptGraph | None = None
+    _graph_is_locked: bool = False
     _asked: bool = False
     """Whether env.py was run to know the version tables."""
     _doubted: bool = False
@@ -111,6 +114,13 @@ class Run:
     @property
     def graph(self) -> ScriptGraph:
         """The script graph, read once."""
+        # With several version tables each has its own pending scripts to confirm: not worth it.
+        one = self.tables_known and len(self.every) == 1
+        if self._graph is None and self.trusts_lock_file and one:
+            from automigrate.scripts.locked_graph import read_locked
+
+            self._graph = read_locked(self.location)
+            self._graph_is_locked = self._graph is not None
         if self._graph is None:
             self._graph = read(self.location)
         return self._graph
@@ -169,40 +179,67 @@ class Run:
         if self.first is None and self.graph.upgrade_order(look.heads, self.wanted):
             self.first = Verdict.BEHIND
 
-    def judge(self, session: Session, look: Look, *, thorough: bool = False) -> Status:
+    def judge(
+        self, session: Session, look: Look, *, thorough: bool = False, holder: bool = True
+    ) -> Status:
         """Compare the database with the scripts; takes no lock.
+
+        What cannot change the verdict is not read: the journal only where a row is open or a head
+        unknown, or to be thorough.
 
         Args:
             session: to read the journal, the holder and whether there are tables.
             look: what was seen on it.
             thorough: compare the checksums of all applied scripts too.
+            holder: say who holds the lock, also where it makes no difference.
         """
         from automigrate.plan import Observed, judge
 
         schema = self.schema(look)
-        tables = not look.version_table and session.has_tables(schema, self.tables.version_table)
+        tables = not look.version_table and (
+            session.has_tables(schema, self.tables.version_table)
+            if look.tables is None
+            else look.tables
+        )
         if tables:
             # Another process may have begun in between; it creates the version table first.
             look = session.look(self.tables)
-        holder = self.lock(session, schema).holder()
-        status = judge(
-            self.graph,
-            self.wanted,
-            Observed(
-                version_table=look.version_table,
-                heads=look.heads,
-                tables=tables,
-                open_revisions=look.open_revisions,
-                journal=self.journal(session, schema).entries(),
-                holder=holder,
-            ),
-            checksums=self._checksums() if thorough else None,
+        telling = thorough or bool(look.open_revisions) or not self.knows_all(look)
+        lock = self.lock(session, schema)
+        observed = Observed(
+            version_table=look.version_table,
+            heads=look.heads,
+            tables=tables,
+            open_revisions=look.open_revisions,
+            holder=lock.holder() if holder or look.open_revisions else None,
+            # Read after the holder, see `Observed`.
+            journal=self.journal(session, schema).entries() if telling else (),
         )
+        checksums = self._checksums() if thorough else None
+        status = judge(self.graph, self.wanted, observed, checksums=checksums)
+        if not self._confirmed(status):
+            self._read_history_anew()
+            status = judge(self.graph, self.wanted, observed, checksums=checksums)
         if status.verdict in {Verdict.UNMANAGED, Verdict.DIVERGED}:
             self._doubt_tables()
         self.first = self.first or status.verdict
         self.emit(SchemaJudged(status=status))
         return status
+
+    def _confirmed(self, status: Status) -> bool:
+        """Whether the scripts that are about to run say of themselves what the lock file says."""
+        if not self._graph_is_locked:
+            return True
+        from automigrate.scripts.locked_graph import agrees
+
+        plain = status.verdict in {Verdict.CURRENT, Verdict.BEHIND, Verdict.EMPTY}
+        return plain and agrees(self.graph, status.pending)
+
+    def _read_history_anew(self) -> None:
+        """Take the history from the scripts: the lock file does not fit, or the verdict is bad."""
+        self.trusts_lock_file = self._graph_is_locked = False
+        self._graph = read(self.location)
+        self.wanted = heads_at(self._graph, self.options.target)
 
     def must_act(self, status: Status) -> bool:
         """Whether there is something to apply, or to wait for, under the options.
@@ -274,7 +311,9 @@ class Run:
 
     def _looking(self, session: Session, tables: Tables, action: Callable[[Session, Look], T]) -> T:
         self.tables = tables
-        return action(session, session.look(tables))
+        look = session.look(tables) if session.opened else session.open(tables)
+        session.opened = True
+        return action(session, look)
 
     def _know_tables(self, session: Session) -> None:
         """Run env.py without applying anything where only it knows the version tables."""

@@ -38,6 +38,7 @@ def bring_up(run: Run) -> UpgradeReport:
     """
     if run.options.mode is Mode.OFF:
         return _finished(run, _report(run, Outcome.SKIPPED, ()))
+    run.trusts_lock_file = not run.compares_scripts
     try:
         heads = _glance(run) or run.until_settled(partial(_settle, run)).heads
     except BaseException as error:
@@ -87,10 +88,9 @@ def _settle(run: Run, session: Session, look: Look) -> Look:
         _claim_in_doubt(run, session, look)
         return look
     behind_pooler = look.backend_pid != session.pid
-    if not behind_pooler:
-        session.protect()
     if _worth_judging(run, look):
-        status = run.judge(session, look, thorough=run.compares_scripts)
+        told = run.options.mode is not Mode.UPGRADE
+        status = run.judge(session, look, thorough=run.compares_scripts, holder=told)
         if not run.must_act(status):
             return _tidied(run, session, look)
     if run.options.mode is Mode.WAIT:
@@ -122,7 +122,7 @@ def _upgrade(run: Run, session: Session, look: Look) -> Look:
     lock.listen()
     while True:
         run.control.raise_if_stopping()
-        look = session.look(run.tables, lock_key=lock.key)
+        look = lock.look_and_try(run.tables)
         if run.is_right(look):  # also with the lock just taken: waiters wake when it is free
             return look
         if look.locked:
@@ -142,7 +142,7 @@ def _under_lock(run: Run, session: Session, lock: AdvisoryLock) -> Look:
     look = session.look(run.tables)
     if run.is_right(look):
         return look
-    status = run.judge(session, look)
+    status = run.judge(session, look, holder=False)
     if not run.must_act(status):
         return look
     from automigrate.application import Application

@@ -61,7 +61,9 @@ class Waiting:
         if not self._told:
             self._told = True
             self._emit(PhaseEntered(phase=Phase.WAITING_FOR_LOCK))
-        if lock.waiters == 0:
+        if lock.seen is not None:
+            self._tell(lock.seen)
+        elif lock.waiters == 0:
             self.look_at_holder(lock)
         if lock.crowded:
             raise NoRoomError
@@ -82,8 +84,11 @@ class Waiting:
         """Ask the server who holds the lock, and tell when it is somebody new."""
         holder = lock.holder()
         if holder is not None:
-            new = self.holder is None or holder.pid != self.holder.pid
-            self.holder = holder
-            if new:
-                self._emit(LockWaited(holder=holder, waited_seconds=self.seconds))
+            self._tell(holder)
         return holder
+
+    def _tell(self, holder: Holder) -> None:
+        new = self.holder is None or holder.pid != self.holder.pid
+        self.holder = holder
+        if new:
+            self._emit(LockWaited(holder=holder, waited_seconds=self.seconds))

@@ -12,23 +12,28 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from alembic.config import Config
+from alembic.runtime.migration import MigrationStep
 from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import Revision as AlembicRevision, RevisionMap
-from alembic.util import load_python_file
+from alembic.util import load_python_file, to_tuple
 
 from automigrate.database.redaction import scrub
 from automigrate.errors import BrokenHistoryError, ScriptImportError
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import ModuleType
+
+    from alembic.runtime.migration import RevisionStep
 
     from automigrate.scripts.graph import Revision, ScriptGraph
     from automigrate.scripts.location import ScriptLocation
 
 __all__ = ["LazyScript", "config_for", "directory_for"]
 
+WHOLE = ("head", "heads")
+"""Targets that need no revision map to be understood."""
 DRIVERS = {"asyncpg", "psycopg", "psycopg2"}
 
 
@@ -119,20 +124,49 @@ def _drivername(config: Config, option: str = "sqlalchemy.url") -> str:
 
 def directory_for(location: ScriptLocation, graph: ScriptGraph) -> ScriptDirectory:
     """Make Alembic's script directory, filled from the graph."""
-
-    def scripts() -> Iterator[LazyScript]:
-        for name in graph:
-            yield LazyScript(graph[name])
-
     importlib.invalidate_caches()
-    directory = ScriptDirectory(
-        str(location.directory),
-        version_locations=[str(path) for path in location.version_locations],
-        sourceless=location.sourceless,
-        recursive_version_locations=location.recursive,
-    )
-    directory.revision_map = RevisionMap(scripts)
-    return directory
+    return _Directory(location, graph)
+
+
+class _Directory(ScriptDirectory):
+    """Alembic's script directory, whose revision map is made when somebody asks for more.
+
+    Alembic makes objects of all scripts and walks through them several times to know what is
+    pending; the graph knows that already, and in the same order.
+    """
+
+    def __init__(self, location: ScriptLocation, graph: ScriptGraph) -> None:
+        super().__init__(
+            str(location.directory),
+            version_locations=[str(path) for path in location.version_locations],
+            sourceless=location.sourceless,
+            recursive_version_locations=location.recursive,
+        )
+        self._graph = graph
+        self._scripts: dict[str, LazyScript] = {}
+        self.revision_map = RevisionMap(lambda: map(self._script, graph))
+
+    def _script(self, name: str) -> LazyScript:
+        found = self._scripts.get(name)
+        if found is None:
+            found = self._scripts[name] = LazyScript(self._graph[name])
+        return found
+
+    def _upgrade_revs(self, destination: str, current_rev: Any) -> list[RevisionStep]:
+        graph, heads = self._graph, to_tuple(current_rev, default=())
+        if destination not in WHOLE or not all(head in graph for head in heads):
+            return super()._upgrade_revs(destination, current_rev)
+        steps = []
+        for name in graph.upgrade_order(heads, graph.resolve(destination)):
+            script = self._script(name)
+            below = graph.dependencies_of(name)
+            # What the map would fill in, for the update of the version table.
+            script._normalized_resolved_dependencies = tuple(  # noqa: SLF001
+                other for other in below if other not in graph[name].down_revisions
+            )
+            script._resolved_dependencies = graph.resolved_depends_on(name)  # noqa: SLF001
+            steps.append(MigrationStep.upgrade_from_script(self.revision_map, script))
+        return steps
 
 
 def _escaped(value: str) -> str:

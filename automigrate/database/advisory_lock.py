@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from automigrate.database.session import Session, Tables
+    from automigrate.database.session import Look, Session, Tables
 
 __all__ = ["AdvisoryLock", "TakenElsewhereError", "TransactionLock", "lock_key"]
 
@@ -57,8 +57,8 @@ HEADS = "select pg_backend_pid(), array(select version_num::text from {})"
 
 RELEASE = "select pg_advisory_unlock(%(key)s), pg_notify(%(channel)s, '')"
 
-HOLDER = f"""\
-select l.pid, coalesce(a.application_name, ''),
+_HOLDER = f"""\
+l.pid, coalesce(a.application_name, ''),
   coalesce(to_char(a.backend_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), ''),
   coalesce(host(a.client_addr), ''),
   (select count(*) from pg_stat_activity w
@@ -67,6 +67,8 @@ select l.pid, coalesce(a.application_name, ''),
     - coalesce(current_setting('reserved_connections', true), '0')::int
     - (select count(*) from pg_stat_activity where usesysid is not null)
 {GRANTED} and l.pid <> pg_backend_pid()"""  # noqa: S608 - constants only
+HOLDER = f"select {_HOLDER}"
+HOLDER_ROW = "select json_build_array(" + _HOLDER.replace("\nfrom pg_locks", ")\nfrom pg_locks", 1)
 
 
 def lock_key(schema: str, version_table: str) -> int:
@@ -95,6 +97,24 @@ class AdvisoryLock:
         self.waiters = 0
         """Sessions of automigrate in this database at the last look at the holder."""
         self._free = FEW_CONNECTIONS
+        self._woken = False
+        self.seen: Holder | None = None
+        """Who held the lock when `look_and_try` did not get it."""
+
+    def look_and_try(self, tables: Tables) -> Look:
+        """Look, and take the lock if it is free; where it is not, see who has it.
+
+        One query. What it sees of the tables is from before the lock: look again under it. After
+        a notification nobody is asked for: all waiters come at once then, and most find the schema
+        right.
+        """
+        asks = None if self._woken else HOLDER_ROW
+        look = self._session.look(
+            tables, lock_key=self.key, otherwise=asks, parameters=self.parameters
+        )
+        if look.otherwise is not None:
+            self.seen = self._read(look.otherwise)
+        return look
 
     def listen(self) -> None:
         """Subscribe to the holder's notification; idle and in autocommit, harmless to CIC (H3)."""
@@ -151,8 +171,9 @@ class AdvisoryLock:
     def holder(self) -> Holder | None:
         """Name the other session that holds the lock; any role may ask."""
         row = self._execute(HOLDER, self.parameters).fetchone()
-        if row is None:
-            return None
+        return None if row is None else self._read(row)
+
+    def _read(self, row: Sequence[Any]) -> Holder:
         pid, application_name, since, client, self.waiters, self._free = row
         return Holder(pid=pid, application_name=application_name, since=since, client=client)
 
@@ -175,8 +196,10 @@ class AdvisoryLock:
             Whether a notification came.
         """
         end = time.monotonic() + seconds
+        self._woken = False
         while (left := end - time.monotonic()) > 0:
             for _ in self._session.connection.notifies(timeout=min(left, 0.2), stop_after=1):
+                self._woken = True
                 return True
             if until is not None and until():
                 return False

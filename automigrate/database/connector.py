@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from automigrate.database.glance import Glance
 from automigrate.database.session import Session, SessionLostError
+from automigrate.database.source import URLSource
 from automigrate.database.watchdog import Watchdog
 from automigrate.deadline import jittered
 from automigrate.errors import AutomigrateError, DatabaseUnavailableError, PermissionDeniedError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     import psycopg
+    from psycopg.pq.abc import PGconn
 
     from automigrate.database.session import Tables
     from automigrate.database.source import Source
@@ -50,6 +52,7 @@ class Connector:
         self._deadline = deadline
         self._emit = emit
         self._failures = 0
+        self._left: PGconn | None = None
         self.connections = 0
         """Attempts to connect so far."""
 
@@ -92,6 +95,8 @@ class Connector:
                 if right:
                     self._emit(PhaseEntered(phase=Phase.CONNECTING))
                     self.connections += 1
+                else:
+                    self._left = glance.take()
                 return right
 
             yield shows
@@ -165,6 +170,10 @@ class Connector:
         import psycopg
 
         self._emit(PhaseEntered(phase=Phase.CONNECTING))
+        left, self._left = self._left, None
+        if left is not None and isinstance(self._source, URLSource):
+            self.connections += 1
+            return self._source.adopt(left)
         while True:
             self.connections += 1
             try:

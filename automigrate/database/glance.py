@@ -4,7 +4,7 @@ Nearly every start of a process finds nothing to do, so that case has a path of 
 libpq: the connection is begun, the scripts are read while the server makes its side ready, and one
 query asks for the heads and the open journal rows, and for nothing else. Whatever is not plainly
 right (other heads, no version table, any error, a second gone by) is no result: the regular path
-then begins from the start and says what it finds.
+then says what it finds, on the same connection where the server has answered.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from automigrate.database.source import URLSource
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+    from psycopg.pq.abc import PGconn
 
     from automigrate.database.session import Tables
     from automigrate.database.source import Source
@@ -91,6 +93,7 @@ class Glance:
         self._end = time.monotonic() + min(seconds, LONGEST)
         self._connection: _Connection | None = None
         self._status = _WRITING
+        self._left: PGconn | None = None
 
     def __enter__(self) -> Self:
         """Send the first packet; what it takes the server to answer is the caller's time."""
@@ -104,6 +107,9 @@ class Glance:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        left = self.take()
+        if left is not None:
+            left.finish()
 
     def shows(self, tables: Tables, heads: Collection[str]) -> bool:
         """Whether the version table holds exactly these heads and no journal row is open.
@@ -113,17 +119,38 @@ class Glance:
             heads: what is wanted.
 
         Returns:
-            `True`: nothing to do. `False`: nothing is known.
+            `True`: nothing to do. `False`: nothing is known; `take` may have the connection.
         """
         try:
             while self._status in {_READING, _WRITING}:
                 self._wait()
                 self._go_on()
-            return bool(heads) and self._words(tables) == set(heads)
+            return self._compared(tables, heads)
         except Exception:  # noqa: BLE001 - the regular path tells what is wrong
             return False
         finally:
             self.close()
+
+    def _compared(self, tables: Tables, heads: Collection[str]) -> bool:
+        right = self._words(tables) == set(heads) and bool(heads)
+        if not right and "psycopg" in sys.modules:
+            self._leave()
+        return right
+
+    def take(self) -> PGconn | None:
+        """Return the connection after `shows` had an answer that was not the right one.
+
+        It is idle, and the caller's to close; `None`: there is none that psycopg could go on with.
+        """
+        left, self._left = self._left, None
+        return left
+
+    def _leave(self) -> None:
+        from psycopg import pq
+
+        connection = self._connection
+        if isinstance(connection, pq.PGconn) and connection.status == pq.ConnStatus.OK:
+            self._connection, self._left = None, connection
 
     def close(self) -> None:
         """Close the connection."""
@@ -177,6 +204,8 @@ class Glance:
             values = [result.get_value(row, 0) for row in range(result.ntuples)]
         finally:
             result.clear()
+        while (more := connection.get_result()) is not None:  # none: the end of the statement
+            more.clear()
         return {(value or b"").decode("ascii") for value in values}
 
     def _wait(self) -> None:

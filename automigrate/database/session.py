@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import psycopg
 
     from automigrate.options import Options
@@ -79,29 +82,33 @@ class Look(NamedTuple):
     """Revisions whose journal row is `running` or `failed`."""
     schema: str | None
     """Where the version table is, or would be created; `None`: the search_path names none."""
+    tables: bool | None = None
+    """Whether there are tables of the application and no version table; `None`: not asked."""
+    otherwise: Any = None
+    """What was to be told where the lock is not free."""
 
 
 # `ts_stat` runs a query given as text: the one way without an extension, a function of ours or an
 # error in the server's log to read from a table that may not exist yet, in one statement.
 LOOK = """\
-select {lock}, pg_backend_pid(), pg_is_in_recovery(),
+select {locked}, pg_backend_pid(), pg_is_in_recovery(),
   current_setting('transaction_read_only')::bool, v.oid is not null,
   case when v.oid is not null then array(select word from ts_stat(%(select_heads)s)) end,
   case when has_table_privilege(j.oid, 'select')
     then array(select word from ts_stat(%(select_open)s)) end,
   coalesce((select nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where c.oid = v.oid), %(schema)s, current_schema())
-from (select to_regclass(%(version)s) as oid) v, (select to_regclass(%(journal)s) as oid) j"""
+    where c.oid = v.oid), %(schema)s, current_schema()), {more}
+from {lock}(select to_regclass(%(version)s) as oid) v, (select to_regclass(%(journal)s) as oid) j"""
 
-LOOK_ONLY = LOOK.format(lock="false")
-LOOK_AND_TRY_LOCK = LOOK.format(lock="pg_try_advisory_lock(%(lock_key)s)")
+# A volatile function in a subquery is called once, whoever asks for its result.
+TRY_LOCK = "(select pg_try_advisory_lock(%(lock_key)s) as locked) l, "
 
 _AS_LEXEMES = "select array_to_tsvector(coalesce(array_agg({}::text), '{{}}')) from {}{}"
 
 # Tables that are not ours and do not belong to an extension, such as PostGIS's.
 TABLES = """\
-select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-  where n.nspname = %(schema)s and c.relkind in ('r', 'p') and c.relname <> all(%(ours)s)
+exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where n.nspname = {schema} and c.relkind in ('r', 'p') and c.relname <> all(%(ours)s)
     and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e'
       and d.classid = 'pg_class'::regclass))"""
 
@@ -110,6 +117,22 @@ SETTINGS = """\
 select count(set_config(name, value, %(local)s))
 from unnest(%(names)s::text[], %(values)s::text[]) as t(name, value)
 join pg_settings using (name)"""
+
+HAS_TABLES = f"select {TABLES.format(schema='%(schema)s')}"
+LOOK_ONLY = LOOK.format(locked="false", lock="", more="null, null")
+LOOK_AND_TRY = LOOK.format(locked="l.locked", lock=TRY_LOCK, more="null, null")
+LOOK_AND_TRY_OR = LOOK.format(
+    locked="l.locked", lock=TRY_LOCK, more="null, case when not l.locked then ({otherwise}) end"
+)
+# The first look of a session. With another backend than the one that greeted us, a pooler lends it
+# to others next: there the settings are those of this statement only (H9).
+OPENING = LOOK.format(
+    locked="false",
+    lock="",
+    more="case when v.oid is null then "
+    + TABLES.format(schema="coalesce(%(schema)s, current_schema())")
+    + f" end, ({SETTINGS})",
+).replace("%(local)s", "pg_backend_pid() <> %(pid)s")
 
 # Writes a record, so that the commit that follows has something to wait for.
 FLUSH = "select pg_logical_emit_message(true, 'automigrate', '')"
@@ -140,6 +163,8 @@ class Session:
     """Whether the server connection is a pooler's, and ours until we disconnect."""
     patient: bool = False
     """Whether a statement may take as long as it likes, as those of revisions may."""
+    opened: bool = False
+    """Whether the first look was taken, which sets what `protect` sets."""
     was_reset: bool = False
     """Whether a script has undone what `protect` had set."""
 
@@ -165,44 +190,70 @@ class Session:
         """Whether the connection is unusable."""
         return self.connection.closed
 
-    def look(self, tables: Tables, *, lock_key: int | None = None) -> Look:
+    def open(self, tables: Tables) -> Look:
+        """Do what `protect` does and look for the first time, in one round trip.
+
+        Behind a pooler nothing is set: see `protect`.
+        """
+        import psycopg
+
+        names, values = list(PROTECTION), list(PROTECTION.values())
+        more = {"pid": self.pid, "names": names, "values": values}
+        try:
+            look = self._look(OPENING, tables, more)
+        except psycopg.Error:
+            if self.broken:
+                raise
+            look = self.look(tables)
+            if look.backend_pid == self.pid:
+                self.protect()
+        return look._replace(otherwise=None)
+
+    def look(
+        self,
+        tables: Tables,
+        *,
+        lock_key: int | None = None,
+        otherwise: str | None = None,
+        parameters: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Look:
         """Read heads and open journal rows in one query; opens no transaction.
 
         Args:
             tables: where to look.
             lock_key: an advisory lock to take with the same query if it is free.
+            otherwise: a query of one value, for `Look.otherwise` where the lock is not free.
+            parameters: those of that query.
         """
-        query = LOOK_AND_TRY_LOCK if lock_key is not None else LOOK_ONLY
-        row = self.connection.execute(
-            query,
-            {
-                "lock_key": lock_key,
-                "version": tables.version,
-                "journal": tables.journal,
-                "schema": tables.schema,
-                "select_heads": _AS_LEXEMES.format("version_num", tables.version, ""),
-                "select_open": _AS_LEXEMES.format(
-                    "revision", tables.journal, " where state in ('running', 'failed')"
-                ),
-            },
-        ).fetchone()
+        if lock_key is None:
+            return self._look(LOOK_ONLY, tables, {})
+        query = LOOK_AND_TRY
+        if otherwise is not None:
+            query = LOOK_AND_TRY_OR.replace("{otherwise}", otherwise)
+        return self._look(query, tables, {"lock_key": lock_key, **parameters})
+
+    def _look(self, query: str, tables: Tables, more: Mapping[str, Any]) -> Look:
+        parameters = {
+            "version": tables.version,
+            "journal": tables.journal,
+            "schema": tables.schema,
+            "ours": [tables.version_table, JOURNAL_TABLE],
+            "select_heads": _AS_LEXEMES.format("version_num", tables.version, ""),
+            "select_open": _AS_LEXEMES.format(
+                "revision", tables.journal, " where state in ('running', 'failed')"
+            ),
+        }
+        row = self.connection.execute(query, {**parameters, **more}).fetchone()
         assert row is not None
-        locked, pid, in_recovery, read_only, exists, heads, open_revisions, schema = row
-        return Look(
-            locked,
-            pid,
-            in_recovery,
-            read_only,
-            exists,
-            tuple(heads or ()),
-            tuple(open_revisions or ()),
-            schema,
+        look = Look._make(row)
+        return look._replace(
+            heads=tuple(look.heads or ()), open_revisions=tuple(look.open_revisions or ())
         )
 
     def has_tables(self, schema: str, version_table: str) -> bool:
         """Whether a schema holds tables of the application."""
         ours = [version_table, JOURNAL_TABLE]
-        row = self.connection.execute(TABLES, {"schema": schema, "ours": ours}).fetchone()
+        row = self.connection.execute(HAS_TABLES, {"schema": schema, "ours": ours}).fetchone()
         return bool(row and row[0])
 
     def protect(self) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import psycopg
     import sqlalchemy
+    from psycopg.pq.abc import PGconn
     from psycopg.rows import TupleRow
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -95,6 +96,16 @@ class URLSource:
                 "libpq (`pip install automigrate[binary]` brings one)."
             ) from None
 
+    def adopt(self, raw: PGconn) -> psycopg.Connection[TupleRow]:
+        """Make of a libpq connection, begun with `conninfo` and idle, what `connect` returns."""
+        import psycopg
+
+        raw.nonblocking = 1  # as psycopg's own way to connect leaves it
+        connection: psycopg.Connection[TupleRow] = psycopg.Connection(raw)
+        connection.autocommit = True
+        connection.prepare_threshold = None
+        return connection
+
     def conninfo(self, *, application_name: str, connect_timeout: float) -> str:
         """Return what `connect` gives to libpq."""
         return self._session_url(application_name, connect_timeout).conninfo()
@@ -108,7 +119,7 @@ class URLSource:
         limit = theirs.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or "0"
         if limit.lstrip("-") == "0" or limit.startswith("-"):
             merged["connect_timeout"] = str(max(1, round(connect_timeout)))
-        return DatabaseURL.of(merged.items())
+        return DatabaseURL(settings=tuple(sorted(merged.items())))  # all of it is libpq's already
 
 
 class _GivenConnections:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Lineage", "Revision"]
 
+REMEMBERED_WALKS = 8
+"""A run asks again and again for what stands below the same few heads."""
 ILLEGAL_IN_REVISION = frozenset("@-+")
 
 
@@ -144,9 +146,10 @@ class Lineage:
     @cached_property
     def _named_by(self) -> Mapping[str, tuple[str, ...]]:
         """Revisions that name each one in `depends_on`."""
-        return _reversed({name: self._resolved_depends_on(name) for name in self._revisions})
+        return _reversed({name: self.resolved_depends_on(name) for name in self._revisions})
 
-    def _resolved_depends_on(self, revision: str) -> tuple[str, ...]:
+    def resolved_depends_on(self, revision: str) -> tuple[str, ...]:
+        """List what `depends_on` names, with revision ids in place of labels."""
         written = self._revisions[revision].depends_on
         resolved = (name if name in self._revisions else self.labels[name] for name in written)
         return tuple(dict.fromkeys(resolved)) if written else ()
@@ -168,7 +171,7 @@ class Lineage:
         if known is None:
             kept = [
                 name
-                for name in self._resolved_depends_on(revision)
+                for name in self.resolved_depends_on(revision)
                 if not self._has_below(revision, name)
             ]
             known = tuple(dict.fromkeys((*item.down_revisions, *kept)))
@@ -181,7 +184,17 @@ class Lineage:
 
     def ancestors(self, revisions: Iterable[str]) -> frozenset[str]:
         """Collect the revisions and all that they stand on, by either kind of edge."""
-        return walk(revisions, self._parents.__getitem__)
+        start = frozenset(revisions)
+        found = self._ancestors.get(start)
+        if found is None:
+            if len(self._ancestors) >= REMEMBERED_WALKS:
+                self._ancestors.clear()
+            found = self._ancestors[start] = walk(start, self._parents.__getitem__)
+        return found
+
+    @cached_property
+    def _ancestors(self) -> dict[frozenset[str], frozenset[str]]:
+        return {}
 
     def descendants(self, revisions: Iterable[str]) -> frozenset[str]:
         """Collect the revisions and all that stand on them, by either kind of edge."""

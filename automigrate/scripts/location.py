@@ -11,6 +11,7 @@ from pathlib import Path
 
 from automigrate.errors import ConfigurationError, ScriptError, ScriptImportError
 from automigrate.scripts.settings import AlembicSettings, load_ini, load_toml
+from automigrate.scripts.stamp import Remembered, stamp
 
 __all__ = ["ScriptLocation", "locate"]
 
@@ -67,6 +68,43 @@ def locate(
         ScriptImportError: the package of ``package:directory`` raised on import.
     """
     start = Path.cwd() if cwd is None else cwd.absolute()
+    question = (
+        None if scripts is None else os.fspath(scripts),
+        None if config is None else os.fspath(config),
+        start,
+        ini_section,
+    )
+    known = _REMEMBERED.recall(question)
+    if known is None:
+        known = _located(*question)
+        _remember(question, known)
+    return known
+
+
+_Question = tuple[str | None, str | None, Path, str]
+_REMEMBERED: Remembered[ScriptLocation] = Remembered()
+
+
+def _remember(question: _Question, found: ScriptLocation) -> None:
+    """Keep what was found as long as no file changes that was read or looked for."""
+    scripts, config, start, _ = question
+    directory = found.directory
+    used = (found.config_file, found.toml_file, found.env_file)
+    if (scripts is not None and ":" in scripts) or not all(
+        file is None or file.exists() for file in used
+    ):
+        return  # in a package, which an import hook may move; or gone in this moment
+    places = (start, directory.parent, directory)
+    paths = [f"{place}/{name}" for place in places for name in ("alembic.ini", "pyproject.toml")]
+    paths += [str(start / config)] if config is not None else []
+    paths += [str(path) for path in (directory, *found.version_locations)]
+    paths.append(f"{directory}/env.py")
+    _REMEMBERED.keep(question, tuple(dict.fromkeys(paths)), stamp(paths), found)
+
+
+def _located(
+    scripts: str | None, config: str | None, start: Path, ini_section: str
+) -> ScriptLocation:
     named = _named_config(config, start, ini_section)
     if scripts is None:
         settings = named or _config_in(start, ini_section)
@@ -74,7 +112,7 @@ def locate(
             raise ConfigurationError(_nothing_found(config, start))
         directory = _directory(settings.script_location, start, settings.here)
     else:
-        directory = _directory(os.fspath(scripts), start)
+        directory = _directory(scripts, start)
         settings = named or _config_beside(directory, start, ini_section)
         if named is not None and not _points_to(named, directory, start):
             raise ConfigurationError(

@@ -7,6 +7,10 @@ It is TOML. A startup reads the first section only, and believes it as long as i
 the names of all scripts, their sizes (up to `SIZED_SCRIPTS` scripts: beyond, asking for every size
 would cost more than the rest of the look), and the content of the scripts of the heads. Otherwise
 the scripts are read as if there were no lock. `compare` checks the content of all of them.
+
+The second section has a line per script, from which `locked_graph` knows the history when something
+is pending. Format 1 had no identifiers there: its first section serves as ever, its history is read
+from the scripts.
 """
 
 from __future__ import annotations
@@ -14,17 +18,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 from automigrate.errors import ScriptError, ScriptImportError
-from automigrate.scripts.files import content, list_names
+from automigrate.scripts.files import content, list_directories, list_names
+from automigrate.scripts.stamp import Remembered, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from automigrate.scripts.graph import ScriptGraph
+    from automigrate.scripts.graph import Revision, ScriptGraph
     from automigrate.scripts.location import ScriptLocation
 
 __all__ = [
@@ -34,13 +39,15 @@ __all__ = [
     "LockedScript",
     "build",
     "compare",
+    "lines",
     "load",
     "trusted",
     "write",
 ]
 
 NAME = "automigrate.lock"
-FORMAT = 1
+FORMAT = 2
+FORMATS = (1, FORMAT)
 SIZED_SCRIPTS = 100
 HEADER = """\
 # Written by `automigrate lock`; commit it. After a conflict in git: bring the revisions into one
@@ -88,12 +95,18 @@ class LockedScript:
         revision: its id.
         size: its size in bytes.
         checksum: of its substance, see `automigrate.scripts.checksum`.
+        down_revisions: as written in it; these three are `None` in a lock of format 1.
+        depends_on: as written in it.
+        branch_labels: as written in it.
     """
 
     file: str
     revision: str
     size: int
     checksum: str
+    down_revisions: tuple[str, ...] | None = None
+    depends_on: tuple[str, ...] | None = None
+    branch_labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +152,33 @@ def trusted(location: ScriptLocation) -> LockedHeads | None:
     """
     if location.sourceless:
         return None
+    known = _REMEMBERED.recall(location)
+    if known is not None:
+        return known
     text = _read(location, whole=False)
     summary = None if text is None else _summary(_path(location), text)
-    return summary if summary is not None and _fits(location, summary) else None
+    if summary is None:
+        return None
+    paths = _witnesses(location, summary)
+    before = stamp(paths)
+    if not _fits(location, summary):
+        return None
+    _REMEMBERED.keep(location, paths, before, summary)
+    return summary
+
+
+_REMEMBERED: Remembered[LockedHeads] = Remembered()
+
+
+def _witnesses(location: ScriptLocation, summary: LockedHeads) -> tuple[str, ...]:
+    """Name what would change if the answer did: lock, directories, heads, and sized scripts."""
+    directory = str(location.directory)
+    files = list_names(location) if summary.sizes_digest else summary.head_files
+    return (
+        f"{directory}/{NAME}",
+        *list_directories(location),
+        *(f"{directory}/{file}" for file in files),
+    )
 
 
 def _fits(location: ScriptLocation, summary: LockedHeads) -> bool:
@@ -173,16 +210,29 @@ def load(location: ScriptLocation) -> LockFile | None:
     if summary is None:
         return None
     try:
-        entries = tomllib.loads(text)["scripts"].items()
-        scripts = tuple(
-            LockedScript(
-                file=str(file), revision=str(revision), size=int(size), checksum=str(digest)
-            )
-            for file, (revision, size, digest) in entries
-        )
+        listed = tomllib.loads(text)["scripts"].items()
+        scripts = tuple(_entry(file, *values) for file, values in listed)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path) from error
     return LockFile(summary=summary, scripts=scripts)
+
+
+def lines(location: ScriptLocation) -> list[list[Any]] | None:
+    """Read the second section alone and fast: file, revision, size and so on of each script.
+
+    Returns:
+        What is written there, unchecked (see `locked_graph`); `None` where it has no identifiers.
+    """
+    text = _read(location, whole=True)
+    head, _, section = (text or "").partition(f"\n{SCRIPTS_SECTION}\n")
+    if f"\nformat = {FORMAT}\n" not in head:
+        return None
+    # A line is a key, " = " and an array that is JSON too; whatever is not so fails to parse.
+    arrays = [f"[{line}" for line in section.replace('" = [', '",').splitlines() if line]
+    try:
+        return list(json.loads(f"[{','.join(arrays)}]"))
+    except ValueError:
+        return None
 
 
 def build(location: ScriptLocation, graph: ScriptGraph) -> LockFile:
@@ -206,7 +256,7 @@ def build(location: ScriptLocation, graph: ScriptGraph) -> LockFile:
         names_digest=_names_digest(names),
         sizes_digest=_sizes_digest(location, names) if len(names) <= SIZED_SCRIPTS else "",
     )
-    scripts = (_locked(location, revision, graph[revision].file) for revision in graph)
+    scripts = (_locked(location, graph[revision]) for revision in graph)
     return LockFile(summary=summary, scripts=tuple(sorted(scripts, key=lambda item: item.file)))
 
 
@@ -238,7 +288,7 @@ def render(lock: LockFile) -> str:
     lines += [f"{name} = {_toml(value)}" for name, value in asdict(lock.summary).items()]
     lines += ["", SCRIPTS_SECTION]
     lines += [
-        f"{_toml(item.file)} = {_toml((item.revision, item.size, item.checksum))}"
+        f"{_toml(item.file)} = {_toml([value for value in astuple(item)[1:] if value is not None])}"
         for item in lock.scripts
     ]
     return HEADER + "\n".join(lines) + "\n"
@@ -272,15 +322,38 @@ def relative_file(location: ScriptLocation, file: str) -> str:
     return relative.replace(os.sep, "/")
 
 
-def _locked(location: ScriptLocation, revision: str, file: str) -> LockedScript:
+def _locked(location: ScriptLocation, script: Revision) -> LockedScript:
     from automigrate.scripts.checksum import checksum  # a parser, not needed at startup
 
-    source = content(file)
+    source = content(script.file)
     return LockedScript(
-        file=relative_file(location, file),
-        revision=revision,
+        file=relative_file(location, script.file),
+        revision=script.revision,
         size=len(source),
-        checksum=checksum(source, file),
+        checksum=checksum(source, script.file),
+        down_revisions=script.down_revisions,
+        depends_on=script.depends_on,
+        branch_labels=script.branch_labels,
+    )
+
+
+def _entry(
+    file: str, revision: str, size: int, digest: str, *identifiers: list[str]
+) -> LockedScript:
+    """Make the value of a line: of format 1 without identifiers, of format 2 with all three.
+
+    Raises:
+        TypeError, ValueError: it is something else.
+    """
+    down, depends_on, labels = map(tuple, identifiers) if identifiers else (None, None, None)
+    return LockedScript(
+        file=str(file),
+        revision=str(revision),
+        size=int(size),
+        checksum=str(digest),
+        down_revisions=down,
+        depends_on=depends_on,
+        branch_labels=labels,
     )
 
 
@@ -322,7 +395,7 @@ def _summary(path: Path, text: str) -> LockedHeads | None:
                 values[name] = json.loads(value)
             except ValueError as error:
                 raise _damaged(path) from error
-    if values.pop("format", None) != FORMAT:
+    if values.pop("format", None) not in FORMATS:
         return None
     if {name: type(value) for name, value in values.items()} != SUMMARY_TYPES:
         raise _damaged(path)
@@ -344,7 +417,8 @@ def _digest(lines: Iterable[str]) -> str:
 
 
 def _names_digest(names: list[str]) -> str:
-    return _digest(sorted(names))
+    names.sort()
+    return _digest(names)
 
 
 def _sizes_digest(location: ScriptLocation, names: list[str]) -> str:

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 from automigrate.errors import ConfigurationError, ScriptError
 from automigrate.scripts import lockfile
 from automigrate.scripts.files import content, list_scripts
-from automigrate.scripts.graph import ScriptGraph
-from automigrate.scripts.targets import counts_from_database
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from automigrate.scripts.graph import ScriptGraph
     from automigrate.scripts.lineage import Revision
     from automigrate.scripts.location import ScriptLocation
 
-__all__ = ["read", "wanted_heads"]
+__all__ = ["heads_at", "read", "wanted_heads"]
 
 
 def wanted_heads(location: ScriptLocation, target: str = "head") -> tuple[str, ...]:
@@ -42,12 +41,23 @@ def wanted_heads(location: ScriptLocation, target: str = "head") -> tuple[str, .
         locked = lockfile.trusted(location)
         if locked is not None and (target == "heads" or len(locked.heads) == 1):
             return locked.real_heads
-    elif counts_from_database(target):
-        raise ConfigurationError(
-            f"target {target!r} counts from the revision of the database, so it is never reached. "
-            "Name a revision, 'head' or 'heads'."
-        )
-    graph = read(location)
+    else:
+        from automigrate.scripts.targets import counts_from_database
+
+        if counts_from_database(target):
+            raise ConfigurationError(
+                f"target {target!r} counts from the revision of the database, so it is never "
+                "reached. Name a revision, 'head' or 'heads'."
+            )
+    return heads_at(read(location), target)
+
+
+def heads_at(graph: ScriptGraph, target: str) -> tuple[str, ...]:
+    """Tell the same from a graph that was read already.
+
+    Raises:
+        MultipleHeadsError, ConfigurationError: as `wanted_heads`.
+    """
     wanted = graph.effective_heads(graph.resolve(target))
     return tuple(sorted(wanted, key=graph.position.__getitem__))
 
@@ -60,6 +70,8 @@ def read(location: ScriptLocation) -> ScriptGraph:
         ScriptImportError: a script cannot be read.
         ScriptError: there is no script.
     """
+    from automigrate.scripts.graph import ScriptGraph  # not needed with a lock
+
     files = list_scripts(location)
     revisions = None if files.compiled else _read_texts(files.paths)
     if revisions is None:

@@ -35,6 +35,7 @@ REPLICAS = 50  # a hundred, and the times: `python -m benchmarks --only fleet`
 REVISIONS = 30
 JOURNAL = "select revision, count(*) from automigrate_journal group by 1 order by 1"
 FINISHED = "select extract(epoch from max(finished_at))::float8 from automigrate_journal"
+STARTED = "select extract(epoch from min(started_at))::float8 from automigrate_journal"
 PROGRAM = """
 import json, sys, time
 import psycopg
@@ -96,9 +97,9 @@ def slow_project(project: Project, seconds: float) -> list[str]:
 
 
 def test_many_replicas_apply_once_and_ask_little(database: Database, project: Project) -> None:
-    """In a run of ten seconds a waiting replica sends at most ten statements.
+    """In a run of ten seconds a waiting replica sends at most six statements.
 
-    Glance, look, settings, LISTEN, lock, holder; polls every five seconds; the last look.
+    Glance, look with settings, LISTEN, lock with holder, at most one poll, the last look.
     """
     names = slow_project(project, 10.0)
     automigrate.upgrade(database.url, project.scripts, target=names[0])
@@ -114,9 +115,13 @@ def test_many_replicas_apply_once_and_ask_little(database: Database, project: Pr
         for statement in database.statements()
         if statement.application_name.startswith("automigrate ")
     )
-    # A glance has a session of its own; whoever migrated says more.
-    waiting = sorted(told.values())[REPLICAS:-2]
-    assert statistics.median(waiting) <= 9, told.most_common(20)
+    # Whoever migrated says more, and opens a session to observe itself.
+    waiting = sorted(told.values())[:-1]
+    assert len(waiting) == REPLICAS - 1
+    taken = finished - database.rows(STARTED)[0][0]
+    polls = 1 + int(taken / (0.75 * 10.0))  # more where the machine takes longer than ten seconds
+    assert statistics.median(waiting) <= 6, told.most_common(20)
+    assert waiting[-1] <= 5 + polls, told.most_common(20)
 
 
 def test_more_replicas_than_connections(crowded: Database, project: Project) -> None:

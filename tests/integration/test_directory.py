@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from alembic.script import ScriptDirectory
@@ -109,3 +109,49 @@ def test_the_url_keeps_the_driver_of_the_project(tmp_path: Path, said: str, driv
     assert config.get_main_option("script_location") == str(project.scripts)
     assert config.attributes["configure_logger"] is False
     assert config.config_file_name == str(project.ini)
+
+
+HISTORIES: dict[str, list[dict[str, Any]]] = {
+    "line": [{"name": "a"}, {"name": "b"}, {"name": "c"}],
+    "merge": [
+        {"name": "a"},
+        {"name": "b", "down": "a"},
+        {"name": "c", "down": "a"},
+        {"name": "d", "down": ("b", "c")},
+    ],
+    "dependency": [
+        {"name": "a", "branch_labels": ("left",)},
+        {"name": "b", "down": None},
+        {"name": "c", "down": "b", "depends_on": "left"},
+        {"name": "d", "down": "a", "depends_on": "c"},
+        {"name": "e", "down": "c", "depends_on": "a"},
+    ],
+}
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+def test_the_steps_are_alembics(project: Project, history: str) -> None:
+    """From every revision: the same steps, each with the same rows of the version table."""
+    for given in HISTORIES[history]:
+        described = dict(given)
+        project.add(described.pop("name"), **described)
+    theirs = ScriptDirectory(str(project.scripts))
+    for current in [(), *((name,) for name in project.revisions)]:
+        ours = directory_of(project)
+        found, expected = (
+            [
+                (
+                    step.revision.revision,
+                    step.from_revisions,
+                    step.to_revisions,
+                    step.should_create_branch(set(current)),
+                    step.should_merge_branches({"b", "c"}),
+                    step.revision._all_down_revisions,
+                    step.revision._normalized_down_revisions,
+                )
+                for step in directory._upgrade_revs("heads", current)  # type: ignore[arg-type]
+            ]
+            for directory in (ours, theirs)
+        )
+        assert found == expected
+        assert "_revision_map" not in vars(ours.revision_map)

@@ -15,6 +15,7 @@ from automigrate.database.source import CallableSource, URLSource
 from automigrate.database.url import DatabaseURL
 from automigrate.deadline import Control, Deadline
 from automigrate.options import Options
+from tests.support.replicas import until
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -41,6 +42,7 @@ STATES = {
     "journal alone": JOURNAL + ROWS.format("applied"),
     "version table is a view": "create view alembic_version as select 'a' as version_num;",
 }
+NAMED = "select 1 from pg_stat_activity where application_name = 'automigrate test'"
 WANTED: list[set[str]] = [{"a", "b"}, {"a"}, {"a", "b", "c"}, {"@b"}]
 
 
@@ -184,3 +186,33 @@ def test_a_missing_libpq_is_no_error(database: Database, monkeypatch: pytest.Mon
     monkeypatch.setattr(libpq, "load", lambda: None)
     database.execute(CLEAN)
     assert not glanced(URLSource(DatabaseURL.parse(database.url)), Tables(), {"a", "b"})
+
+
+def test_psycopg_goes_on_with_its_connection(database: Database) -> None:
+    """After another answer than the wanted one the session is as a new one: idle, in autocommit."""
+    database.execute(CLEAN)
+    source = URLSource(DatabaseURL.parse(database.url))
+    with Glance(source, application_name="automigrate test", seconds=10.0) as glance:
+        assert not glance.shows(Tables(), {"c"})
+        left = glance.take()
+    assert left is not None
+    fresh = source.connect(application_name="automigrate test", connect_timeout=10.0)
+    with source.adopt(left) as adopted, fresh:
+        for name in ("autocommit", "prepare_threshold", "row_factory", "cursor_factory"):
+            assert getattr(adopted, name) == getattr(fresh, name)
+        assert adopted.info.transaction_status == fresh.info.transaction_status
+        assert adopted.pgconn.nonblocking == fresh.pgconn.nonblocking
+        assert adopted.info.get_parameters().keys() == fresh.info.get_parameters().keys()
+        pid = adopted.execute("select pg_backend_pid()").fetchone()
+        assert pid == (adopted.info.backend_pid,)
+        with adopted.transaction():
+            adopted.execute("set local search_path = pg_catalog")
+
+
+def test_a_connection_that_nobody_takes_is_closed(binding: str, database: Database) -> None:
+    """Neither after the right answer, nor after another one, nor by whatever went wrong."""
+    database.execute(CLEAN)
+    source = URLSource(DatabaseURL.parse(database.url))
+    for heads in ({"a", "b"}, {"c"}):
+        glanced(source, Tables(), heads)
+    until(lambda: not database.rows(NAMED), "the sessions are gone")

@@ -320,6 +320,48 @@ def test_the_end_of_a_run_wakes_the_waiters(
     assert time.monotonic() - started < LONG / 4
 
 
+@pytest.mark.parametrize("state", ["empty", "behind"])
+def test_a_waiter_that_is_woken_sends_five_statements(
+    state: str, database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one session: glance, look with settings, LISTEN, try with holder, look when woken (H3)."""
+    monkeypatch.setattr(waiting, "SHORTEST_POLL", LONG)
+    if state == "behind":
+        project.extend(1)
+        automigrate.upgrade(database.url, project.scripts)
+    project.add("r0002")
+    holding, listens, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def hold(event: Event) -> None:
+        if isinstance(event, RevisionStarted):
+            holding.set()
+            assert go_on.wait(LONG)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(automigrate.upgrade, database.url, project.scripts, on_event=hold)
+        assert holding.wait(LONG)
+        before = len(database.statements())
+        second = pool.submit(
+            automigrate.upgrade,
+            database.url,
+            project.scripts,
+            poll_interval=LONG,
+            on_event=lambda event: listens.set() if isinstance(event, LockWaited) else None,
+        )
+        assert listens.wait(LONG)
+        waiter = database.statements()[before].pid
+        go_on.set()
+        assert first.result(LONG).outcome is Outcome.MIGRATED
+        report = second.result(LONG)
+    assert report.outcome is Outcome.WAITED
+    assert report.waited_for is not None
+    assert report.attempts == 1
+    told = [statement.text for statement in database.statements(pid=waiter)]
+    expected = ["ts_stat", "set_config", "listen automigrate_", "json_build_array", "ts_stat"]
+    assert len(told) == len(expected), told
+    assert all(part in text for part, text in zip(expected, told, strict=True)), told
+
+
 def test_a_waiter_reports_for_whom_it_waited(database: Database, project: Project) -> None:
     """Of two runs one has applied everything; the other has waited for exactly that one."""
     project.extend(2)

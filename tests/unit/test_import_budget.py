@@ -59,7 +59,10 @@ NEEDED_WHEN_PENDING = {
     "automigrate.pooled",
     "automigrate.recovery",
     "automigrate.scripts.checksum",
+    "automigrate.scripts.graph",
     "automigrate.scripts.identifiers",
+    "automigrate.scripts.locked_graph",
+    "automigrate.scripts.targets",
     "automigrate.workflow",
 }
 

@@ -40,6 +40,7 @@ class FakeLock:
         self.sessions = sessions
         self.waiters = 0
         self.crowded = False
+        self.seen: Holder | None = None
         self.waits: list[float] = []
 
     def holder(self) -> Holder | None:
