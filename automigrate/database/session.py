@@ -57,6 +57,11 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """Write a string constant for SQL that travels as a parameter."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 class TablesDifferError(Exception):
     """env.py configures another version table than the one that was looked at."""
 
@@ -97,6 +102,11 @@ LOOK_ONLY = LOOK.format(lock="false")
 LOOK_AND_TRY_LOCK = LOOK.format(lock="pg_try_advisory_lock(%(lock_key)s)")
 
 _AS_LEXEMES = "select array_to_tsvector(coalesce(array_agg({}::text), '{{}}')) from {}{}"
+
+# Those of this version table; through to_jsonb, because an older journal lacks the column.
+OPEN = """\
+ as o where state in ('running', 'failed')
+and coalesce(to_jsonb(o) ->> 'version_table', {0}) = {0}"""
 
 # Tables that are not ours and do not belong to an extension, such as PostGIS's.
 TABLES = """\
@@ -182,7 +192,7 @@ class Session:
                 "schema": tables.schema,
                 "select_heads": _AS_LEXEMES.format("version_num", tables.version, ""),
                 "select_open": _AS_LEXEMES.format(
-                    "revision", tables.journal, " where state in ('running', 'failed')"
+                    "revision", tables.journal, OPEN.format(literal(tables.version_table))
                 ),
             },
         ).fetchone()
