@@ -330,6 +330,7 @@ class Migrator:
     ) -> tuple[str, ...]:
         """Replace all that is in the database by what a backup holds, in one transaction.
 
+        Of a backup of some tables the rows are replaced, where the schema is at its revision.
         Takes the lock of the upgrades. Returns the heads afterwards.
 
         Raises:

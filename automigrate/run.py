@@ -79,6 +79,8 @@ class Run:
     applied: list[AppliedRevision] = field(default_factory=list)
     backup: str | None = None
     """Where the backup is that was made before anything was applied or undone."""
+    restore_point: tuple[str | None, str | None] = (None, None)
+    """Name and LSN of the restore point that was made with it."""
     in_doubt: str | None = None
     """The revision whose commit was sent and not answered (H10)."""
     trusts_lock_file: bool = False
@@ -287,13 +289,15 @@ class Run:
     def journal(self, session: Session, schema: str) -> Journal:
         """The journal beside the version table, on a session."""
         from automigrate import __version__
-        from automigrate.database.journal import Journal
+        from automigrate.database.journal import Journal, Saved
 
         return Journal(
             session.connection,
             schema,
             application_version=self.options.application_version,
             automigrate_version=__version__,
+            version_table=self.tables.version_table,
+            saved=Saved(self.backup or None, *self.restore_point),
         )
 
     def sqlalchemy_url(self, drivername: str = "postgresql+psycopg") -> str:

@@ -147,11 +147,11 @@ def _under_lock(run: Run, session: Session, lock: AdvisoryLock) -> Look:
         return look
     from automigrate.application import Application
 
-    application = Application(run, session, lock, look)
     if run.options.backs_up and status.verdict is not Verdict.EMPTY:
         from automigrate.recovery.backup import backup_before_upgrade
 
         run.backup = backup_before_upgrade(run, session, look, status.pending)
+    application = Application(run, session, lock, look)
     if run.options.on_failure is FailurePolicy.ROLLBACK:
         from automigrate.recovery.whole_release import WholeRelease
 

@@ -188,14 +188,15 @@ class Loss:
     """As SQL writes it."""
     column: str = ""
     count: int | None = None
-    """Rows, or values that are not null in a column; `None`: not known."""
+    """Rows, values that are not null in a column, or numbers that a sequence has given out; `None`:
+    not known."""
     exact: bool = True
     """Whether they were counted; otherwise the server's estimate, of a large table."""
     statement: str = ""
 
     def __str__(self) -> str:
         name = f"{self.table}.{self.column}" if self.column else self.table
-        unit = "value" if self.column else "row"
+        unit = "value" if self.column else "number" if "sequence" in self.what else "row"
         if self.count is None:
             size = "how much is not known"
         else:

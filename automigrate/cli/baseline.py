@@ -8,10 +8,12 @@ import click
 
 from automigrate.cli import output, running
 from automigrate.cli.group import configured
+from automigrate.database.url import is_embedded
 from automigrate.errors import SchemaMismatchError, names
 from automigrate.workflow.scratch import ScratchPlace, scratch
 
 if TYPE_CHECKING:
+    from automigrate import Migrator
     from automigrate.cli.settings import Settings
 
 
@@ -32,7 +34,10 @@ def command(settings: Settings, *, revision: str, place: str, accept_differences
     Builds REVISION in a scratch database, compares the schemas and records the revision when they
     are equal. Exits 6 and shows the differences when they are not.
     """
-    with running.migrating(settings) as migrator, scratch(place, settings.url) as places:
+    with (
+        running.migrating(settings) as migrator,
+        scratch(place, server_of(settings, migrator)) as places,
+    ):
         report = migrator.baseline(
             revision, places.database(), accept_differences=accept_differences
         )
@@ -44,9 +49,17 @@ def command(settings: Settings, *, revision: str, place: str, accept_differences
             SchemaMismatchError(
                 current=(),
                 wanted=report.heads,
-                detail=f"{count} lines differ; nothing was recorded (--accept-differences does)",
+                detail=f"{count} {'line differs' if count == 1 else 'lines differ'}; nothing was recorded (--accept-differences does)",
             )
         )
         return SchemaMismatchError.exit_code
     output.line(f"automigrate: the database is adopted at {names(report.heads)}")
     return 0
+
+
+def server_of(settings: Settings, migrator: Migrator) -> str | None:
+    """Return the URL of the database's server, also where that is the embedded one."""
+    if not is_embedded(settings.url):
+        return settings.url
+    url = migrator.source.url
+    return None if url is None else url.conninfo()

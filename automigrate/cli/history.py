@@ -82,5 +82,9 @@ def lines(entry: Entry) -> Iterator[str]:
         what = row.state if row.direction == "upgrade" else f"{row.direction} {row.state}"
         when = f"{row.at:%Y-%m-%d %H:%M:%S %z}"
         yield f"    {what} {when}{took} by {row.host}, pid {row.pid}{release}"
+        if row.backup:
+            yield f"    backup before it: {row.backup}"
+        if row.restore_point:
+            yield f"    restore point before it: {row.restore_point} at {row.restore_lsn}"
         if row.error:
             yield f"    {row.error}"

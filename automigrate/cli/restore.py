@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def command(settings: Settings, *, path: str, yes: bool, programs: str | None) -> int:
     """Replace all that is in the database by what the backup PATH holds, in one transaction.
 
+    Of a backup of some tables, replace the rows of these; the schema has to be at its revision.
     Stop the application first. Exits 10 when it failed; nothing has changed then.
     """
     if not yes:
@@ -30,8 +31,18 @@ def command(settings: Settings, *, path: str, yes: bool, programs: str | None) -
                 reason="nobody can be asked, because the input is no terminal",
                 remedy="Confirm with --yes that the data in the database are to be replaced.",
             )
-        click.confirm("Replace all that is in the database?", abort=True, err=True)
+        click.confirm(f"Replace {replaced(path)}?", abort=True, err=True)
     with running.migrating(settings) as migrator:
         heads = migrator.restore(path, programs=programs)
     output.line(f"automigrate: restored {path}: the schema is at {names(heads)}")
     return 0
+
+
+def replaced(path: str) -> str:
+    """Say what a backup takes the place of."""
+    from automigrate.recovery.manifest import read
+
+    manifest = read(path)
+    if manifest is None or not manifest.tables:
+        return "all that is in the database"
+    return f"the rows of {names(manifest.tables)} by those of {manifest.created}"

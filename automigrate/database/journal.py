@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import ClientCursor, sql
 
-from automigrate.database.session import JOURNAL_TABLE
+from automigrate.database.session import JOURNAL_TABLE, VERSION_TABLE
 from automigrate.plan import JournalEntry
 
 if TYPE_CHECKING:
@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 
     import psycopg
 
-__all__ = ["Journal", "Recorded"]
+__all__ = ["Journal", "Recorded", "Saved"]
 
-EXISTS = "select to_regclass(%s) is not null"
+# The columns of `ADD` came later; a row without `version_table` may be of any.
+FORM = """\
+select case when t.oid is null then 'missing' when exists (
+  select from pg_attribute a where a.attrelid = t.oid and a.attname = 'version_table'
+    and not a.attisdropped) then 'present' else 'older' end
+from (select to_regclass(%s) as oid) t"""
 
 CREATE = """\
 create table {journal} (
@@ -46,8 +51,17 @@ create table {journal} (
   instance_pid integer not null,
   application_version text,
   automigrate_version text not null,
-  error text
+  error text,
+  version_table text,
+  backup text,
+  restore_point text,
+  restore_lsn pg_lsn
 )"""
+
+ADD = """\
+alter table {journal} add column if not exists version_table text,
+  add column if not exists backup text, add column if not exists restore_point text,
+  add column if not exists restore_lsn pg_lsn"""
 
 # For the look, and for FINISH: both ask for open rows, of which there are next to none.
 INDEX = """\
@@ -61,12 +75,13 @@ The version table stays the truth; plain Alembic works without this one.'"""
 ENTRIES = """\
 select id, revision, down_revisions, direction, state, compatible, checksum, progress, error,
   downgrade_obstacle, instance_host, instance_pid
-from {journal} order by id"""
+from {journal} where {ours} order by id"""
 
 BEGIN = """\
 insert into {journal} (revision, down_revisions, direction, state, checksum, compatible,
-  instance_host, instance_pid, application_version, automigrate_version)
-values (%s, %s, %s, 'running', %s, %s, %s, %s, %s, %s) returning id"""
+  instance_host, instance_pid, application_version, automigrate_version, version_table, backup,
+  restore_point, restore_lsn)
+values (%s, %s, %s, 'running', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::pg_lsn) returning id"""
 
 # For a revision that is one message, in its transaction: nobody could see it `running`.
 APPLIED = """\
@@ -85,11 +100,12 @@ update {journal} set finished_at = clock_timestamp(),
   downgrade_sql = case when id = %(row)s then %(downgrade_sql)s end,
   downgrade_signature = case when id = %(row)s then %(signature)s end,
   downgrade_obstacle = case when id = %(row)s then %(obstacle)s end
-where id = %(row)s or revision = %(revision)s and state in ('running', 'failed')"""
+where id = %(row)s or revision = %(revision)s and state in ('running', 'failed') and {ours}"""
 
 REVERT = """\
 update {journal} set state = 'reverted', finished_at = clock_timestamp()
-where revision = %s and id < %s and direction <> 'downgrade' and state <> 'reverted'"""
+where revision = %s and id < %s and direction <> 'downgrade' and state <> 'reverted'
+  and {ours}"""
 
 FAIL = """\
 update {journal} set state = 'failed', finished_at = clock_timestamp(), error = %s
@@ -99,7 +115,8 @@ where id = %s returning id"""
 RECORDED = """\
 select distinct on (revision) revision, down_revisions, checksum, downgrade_sql,
   downgrade_signature, downgrade_obstacle, compatible
-from {journal} where state = 'applied' and direction <> 'downgrade' order by revision, id desc"""
+from {journal} where state = 'applied' and direction <> 'downgrade' and {ours}
+order by revision, id desc"""
 
 VERSION_COLUMN = """\
 select atttypmod - 4 from pg_attribute
@@ -109,17 +126,30 @@ WIDEN = "alter table {} alter column version_num type varchar({})"
 
 RESOLVE = """\
 update {journal} set state = %s, finished_at = clock_timestamp(), error = %s
-where revision = %s and state in ('running', 'failed')"""
+where revision = %s and state in ('running', 'failed') and {ours}"""
 
 ACCEPT = """\
 update {journal} set checksum = %s, downgrade_sql = null, downgrade_signature = null,
   downgrade_obstacle = 'its script was changed after it was applied'
-where revision = %s and state = 'applied' and direction <> 'downgrade'"""
+where revision = %s and state = 'applied' and direction <> 'downgrade' and {ours}"""
 
 RECORD = """\
 insert into {journal} (revision, down_revisions, direction, state, checksum, compatible,
-  instance_host, instance_pid, application_version, automigrate_version, finished_at)
-values (%s, %s, %s, 'applied', %s, %s, %s, %s, %s, %s, clock_timestamp())"""
+  instance_host, instance_pid, application_version, automigrate_version, version_table, finished_at)
+values (%s, %s, %s, 'applied', %s, %s, %s, %s, %s, %s, %s, clock_timestamp())"""
+
+
+OURS = "(version_table is null or version_table = {table})"
+
+
+class Saved(NamedTuple):
+    """The backup that was made before a run changed anything."""
+
+    backup: str | None = None
+    """Where it is; `None`: no file was made."""
+    restore_point: str | None = None
+    """Its name in the write-ahead log, where the role may make one."""
+    lsn: str | None = None
 
 
 class Recorded(NamedTuple):
@@ -136,7 +166,11 @@ class Recorded(NamedTuple):
 
 
 class Journal:
-    """The journal table beside one version table; every write happens under the lock."""
+    """The journal table beside one version table; every write happens under the lock.
+
+    Several version tables of a schema share the table, not the rows: revisions of two applications
+    may have the same name, and none reads, settles or undoes what another's are.
+    """
 
     def __init__(
         self,
@@ -145,28 +179,33 @@ class Journal:
         *,
         application_version: str | None,
         automigrate_version: str,
+        version_table: str = VERSION_TABLE,
+        saved: Saved | None = None,
     ) -> None:
         self._connection = connection
         self.schema = schema
         self._name = sql.Identifier(schema, JOURNAL_TABLE)
         self._client = ClientCursor(connection)
         self._composed: dict[str, bytes] = {}
+        self._version_table = version_table
+        self._saved = saved or Saved()
+        self._form = ""
         self.instance = (socket.gethostname(), os.getpid())
-        self._origin = (*self.instance, application_version, automigrate_version)
+        self._origin = (*self.instance, application_version, automigrate_version, version_table)
 
     def exists(self) -> bool:
         """Whether the table is there."""
-        name = self._name.as_string(self._connection)
-        row = self._connection.execute(EXISTS, (name,)).fetchone()
-        return bool(row and row[0])
+        return self._look() != "missing"
 
     def create(self) -> None:
-        """Create the table if it is missing; only under the lock (H8)."""
-        if not self.exists():
-            with self._connection.transaction():
-                self._execute(CREATE)
-                self._execute(INDEX)
-                self._execute(COMMENT)
+        """Create the table if it is missing, or bring it to today's form; under the lock (H8)."""
+        form = self._look()
+        if form == "present":
+            return
+        with self._connection.transaction():
+            for statement in (CREATE, INDEX, COMMENT) if form == "missing" else (ADD,):
+                self._execute(statement)
+        self._look()
 
     def entries(self) -> tuple[JournalEntry, ...]:
         """Read all rows, oldest first; none when the table is missing."""
@@ -201,7 +240,11 @@ class Journal:
         """Return the SQL that writes the `running` row, to be sent with other statements."""
         return self._mogrify(
             BEGIN,
-            (revision, list(down_revisions), direction, checksum, compatible, *self._origin),
+            (
+                *(revision, list(down_revisions), direction, checksum, compatible),
+                *self._origin,
+                *self._saved,
+            ),
         )
 
     def applied_statement(
@@ -343,6 +386,15 @@ class Journal:
             (revision, list(down_revisions), direction, checksum, compatible, *self._origin),
         )
 
+    def _look(self) -> str:
+        name = self._name.as_string(self._connection)
+        row = self._connection.execute(FORM, (name,)).fetchone()
+        found: str = row[0] if row else "missing"
+        if found != self._form:
+            self._form = found
+            self._composed.clear()
+        return found
+
     def _execute(
         self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None
     ) -> psycopg.Cursor[Any]:
@@ -354,6 +406,13 @@ class Journal:
     def _compose(self, query: str) -> bytes:
         composed = self._composed.get(query)
         if composed is None:
-            composed = sql.SQL(query).format(journal=self._name).as_bytes(self._connection)
+            if not self._form:
+                self._look()
+            # A table of the older form has only rows of which it does not know whose they are.
+            ours: sql.Composable = sql.SQL("true")
+            if self._form != "older":
+                ours = sql.SQL(OURS).format(table=sql.Literal(self._version_table))
+            parts = {"journal": self._name, "ours": ours}
+            composed = sql.SQL(query).format(**parts).as_bytes(self._connection)
             self._composed[query] = composed
         return composed

@@ -60,6 +60,11 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """Write a string constant for SQL that travels as a parameter."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 class TablesDifferError(Exception):
     """env.py configures another version table than the one that was looked at."""
 
@@ -104,6 +109,11 @@ from {lock}(select to_regclass(%(version)s) as oid) v, (select to_regclass(%(jou
 TRY_LOCK = "(select pg_try_advisory_lock(%(lock_key)s) as locked) l, "
 
 _AS_LEXEMES = "select array_to_tsvector(coalesce(array_agg({}::text), '{{}}')) from {}{}"
+
+# Those of this version table; through to_jsonb, because an older journal lacks the column.
+OPEN = """\
+ as o where state in ('running', 'failed')
+and coalesce(to_jsonb(o) ->> 'version_table', {0}) = {0}"""
 
 # Tables that are not ours and do not belong to an extension, such as PostGIS's.
 TABLES = """\
@@ -240,7 +250,7 @@ class Session:
             "ours": [tables.version_table, JOURNAL_TABLE],
             "select_heads": _AS_LEXEMES.format("version_num", tables.version, ""),
             "select_open": _AS_LEXEMES.format(
-                "revision", tables.journal, " where state in ('running', 'failed')"
+                "revision", tables.journal, OPEN.format(literal(tables.version_table))
             ),
         }
         row = self.connection.execute(query, {**parameters, **more}).fetchone()

@@ -6,7 +6,6 @@ only then renamed. Whatever interrupts it leaves no file that looks whole.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -14,7 +13,7 @@ import shutil
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,8 @@ import psycopg
 
 from automigrate.errors import BackupError, StoppedError, names
 from automigrate.options import BackupScope
-from automigrate.recovery.scope import rendered, tables_touched
+from automigrate.recovery import manifest as manifests
+from automigrate.recovery.scope import rendered, tables_touched, with_children
 from automigrate.recovery.tools import tools_for
 from automigrate.verdict import BackupReport
 
@@ -34,10 +34,8 @@ if TYPE_CHECKING:
     from automigrate.recovery.tools import Tools
     from automigrate.run import Run
 
-__all__ = ["MANIFEST", "BackupOptions", "back_up", "backup_before", "backup_before_upgrade"]
+__all__ = ["BackupOptions", "back_up", "backup_before", "backup_before_upgrade"]
 
-MANIFEST = ".json"
-"""Beside each backup: what it holds."""
 UNFINISHED = ".unfinished"
 STALE_SECONDS = 24 * 3600.0
 
@@ -80,6 +78,7 @@ def backup_under_lock(
 ) -> BackupReport:
     """Make a backup beside a session that may hold the lock; see `back_up`."""
     started = time.monotonic()
+    options = replace(options, tables=with_children(session, options.tables))
     name = _name(session, look)
     _call_hook(run, look, options.hook)
     point, lsn = _restore_point(session, name)
@@ -108,7 +107,8 @@ def backup_under_lock(
             tables=options.tables,
             seconds=time.monotonic() - started,
         )
-        _write_manifest(path, session, report)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        manifests.write(path, session.connection.info, report, created)
         unfinished.rename(path)
         _sync_directory(directory)
     except OSError as error:
@@ -163,7 +163,9 @@ def backup_before(
         hook=run.options.backup_hook,
         tables=tables or (),
     )
-    return backup_under_lock(run, session, look, options).path
+    report = backup_under_lock(run, session, look, options)
+    run.restore_point = (report.restore_point, report.lsn)
+    return report.path
 
 
 def _dump(tools: Tools, path: Path, options: BackupOptions) -> None:
@@ -206,22 +208,6 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write_manifest(path: Path, session: Session, report: BackupReport) -> None:
-    manifest = {
-        "database": session.connection.info.dbname,
-        "heads": report.heads,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "server_version": session.connection.info.server_version,
-        "size": report.size,
-        "tables": report.tables,
-        "restore_point": report.restore_point,
-        "lsn": report.lsn,
-    }
-    target = path.with_name(path.name + MANIFEST)
-    target.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    target.chmod(0o600)
 
 
 def _restore_point(session: Session, name: str) -> tuple[str | None, str | None]:
@@ -294,7 +280,7 @@ def _thin_out(directory: Path, prefix: str, keep: int | None) -> None:
     found = sorted(path for path in directory.iterdir() if ours.match(path.name))
     for path in found[:-keep] if keep else ():
         _remove(path)
-        _remove(path.with_name(path.name + MANIFEST))
+        _remove(path.with_name(path.name + manifests.MANIFEST))
     for path in directory.glob(f"{prefix}*{UNFINISHED}"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > STALE_SECONDS:

@@ -29,11 +29,21 @@ select coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint
 from pg_class c where c.oid = to_regclass(%(table)s) or c.oid in (
   select inhrelid from pg_inherits where inhparent = to_regclass(%(table)s))"""
 
-TABLES_OF_SCHEMA = """\
-select quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+OF_SCHEMA = """\
+select case c.relkind when 'm' then 'drops materialized view' when 'S' then 'drops sequence'
+  else 'drops table' end, quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where quote_ident(n.nspname) = %s and c.relkind in ('r', 'p') and not c.relispartition
-order by 1"""
+where quote_ident(n.nspname) = %s and c.relkind in ('r', 'p', 'm', 'S') and not c.relispartition
+  and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass
+    and d.objid = c.oid and d.deptype in ('a', 'i', 'e'))
+order by 2"""
+
+SCHEMA_EXISTS = "select exists (select from pg_namespace where quote_ident(nspname) = %s)"
+
+# Numbers that were given out.
+ADVANCED = """\
+select case when q.is_called then (q.last_value - s.seqstart) / s.seqincrement + 1 else 0 end
+from {table} q, pg_sequence s where s.seqrelid = to_regclass({name})"""
 
 FOLDED = "select quote_ident(part) from unnest(parse_ident(%s)) part"
 
@@ -67,8 +77,12 @@ def _counted(
     if item.kind is Kind.UNKNOWN:
         yield Loss(revision=revision, what=item.kind.value, statement=item.statement)
     elif item.kind is Kind.DROP_SCHEMA:
-        for (table,) in connection.execute(TABLES_OF_SCHEMA, (_shown(connection, item.table),)):
-            inner = Destruction(kind=Kind.DROP_TABLE, statement=item.statement, table=table)
+        schema = _shown(connection, item.table)
+        row = connection.execute(SCHEMA_EXISTS, (schema,)).fetchone()
+        if not (row and row[0]) and not item.optional:
+            yield Loss(revision=revision, what=item.kind.value, statement=item.statement)
+        for kind, table in connection.execute(OF_SCHEMA, (schema,)).fetchall():
+            inner = Destruction(kind=Kind(kind), statement=item.statement, table=table)
             yield from _counted(connection, revision, inner)
     else:
         count, exact = _count(connection, item)
@@ -94,6 +108,9 @@ def _count(connection: psycopg.Connection[Any], item: Destruction) -> tuple[int 
     where = f" where {' and '.join(conditions)}" if conditions else ""
     # From SQL that is about to be run as it is; the transaction is read-only.
     query = f"select count(*) from {item.table}{where}"  # noqa: S608
+    if item.kind is Kind.DROP_SEQUENCE:
+        name = sql.Literal(item.table).as_string(connection)
+        query = ADVANCED.format(table=item.table, name=name)
     try:
         with _briefly(connection):
             row = connection.execute(query.encode()).fetchone()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -68,6 +67,8 @@ def repair(
 ) -> Repair:
     """Settle an interrupted revision; takes the lock, waiting at most until the deadline.
 
+    Of several version tables (tenants) each is settled where the revision was interrupted.
+
     Args:
         run: the call.
         revision: its identifier, in full.
@@ -81,55 +82,64 @@ def repair(
         AutomigrateError: no connection, or unusable scripts.
     """
     run.read_scripts()
-    settle = partial(
-        _settle, run, revision=revision, resolution=resolution, drop=drop_invalid_indexes
-    )
-    found = [run.until_settled(settle)]
-    return found[-1]
+    if revision not in run.graph:
+        raise RecoveryError(f"no script defines {revision!r}; nothing was changed.")
+    settled: dict[Tables, Repair] = {}
+    others: set[str] = set()
+
+    def settle(session: Session, look: Look) -> None:
+        if run.tables in settled:  # before the session was lost
+            return
+        prepare(run, session, look)
+        lock, look = take_lock(run, session, look)
+        try:
+            journal = run.journal(session, run.schema(look))
+            # The newest row, if it was tried several times.
+            entries = {entry.revision: entry for entry in journal.entries() if entry.open}
+            others.update(entries)
+            if revision in entries:
+                settled[run.tables] = _settle(
+                    run,
+                    session,
+                    frozenset(look.heads),
+                    journal=journal,
+                    entry=entries[revision],
+                    resolution=resolution,
+                    drop=drop_invalid_indexes,
+                )
+        finally:
+            if not session.broken:
+                lock.release()
+
+    run.until_settled(settle)
+    if not settled:
+        raise RecoveryError(
+            f"revision {revision} was not interrupted, so there is nothing to repair; "
+            f"interrupted is: {names(sorted(others))}. Nothing was changed."
+        )
+    return list(settled.values())[-1]
 
 
 def _settle(
     run: Run,
     session: Session,
-    look: Look,
+    heads: frozenset[str],
     *,
-    revision: str,
+    journal: Journal,
+    entry: JournalEntry,
     resolution: Resolution | None,
     drop: bool,
 ) -> Repair:
-    prepare(run, session, look)
-    lock, look = take_lock(run, session, look)
-    try:
-        journal = run.journal(session, run.schema(look))
-        entry = _interrupted(run, journal, revision)
-        dropped = _drop_invalid(run, session.connection, entry) if drop else ()
-        heads = frozenset(look.heads)
-        if resolution is not None:
-            heads = _target(run, entry, heads, resolution)
-            with session.connection.transaction():
-                _write_version(session.connection, run.tables, frozenset(look.heads), heads)
-                _write_journal(journal, entry, resolution)
-            run.emit(RevisionRecovered(revision=revision, action=f"declared {resolution}"))
-    finally:
-        if not session.broken:
-            lock.release()
+    dropped = _drop_invalid(run, session.connection, entry) if drop else ()
+    if resolution is not None:
+        before, heads = heads, _target(run, entry, heads, resolution)
+        with session.connection.transaction():
+            _write_version(session.connection, run.tables, before, heads)
+            _write_journal(journal, entry, resolution)
+        run.emit(RevisionRecovered(revision=entry.revision, action=f"declared {resolution}"))
     return Repair(
-        revision=revision, resolution=resolution, heads=tuple(sorted(heads)), dropped=dropped
+        revision=entry.revision, resolution=resolution, heads=tuple(sorted(heads)), dropped=dropped
     )
-
-
-def _interrupted(run: Run, journal: Journal, revision: str) -> JournalEntry:
-    """Find the open row of a revision; the newest, if it was tried several times."""
-    open_entries = {entry.revision: entry for entry in journal.entries() if entry.open}
-    if revision not in run.graph:
-        raise RecoveryError(f"no script defines {revision!r}; nothing was changed.")
-    if revision not in open_entries:
-        found = f"interrupted is: {names(sorted(open_entries))}"
-        raise RecoveryError(
-            f"revision {revision} was not interrupted, so there is nothing to repair; {found}. "
-            "Nothing was changed."
-        )
-    return open_entries[revision]
 
 
 def _drop_invalid(

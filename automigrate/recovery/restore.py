@@ -4,28 +4,30 @@ Everything happens in one transaction of psql, which we commit only when pg_rest
 end without an error. Whatever dies meanwhile (this process, pg_restore, psql, the server), the
 transaction is rolled back. The lock of the upgrades is held all the time.
 
-Objects that came after the backup go as well: leaving them would make a schema that no revision
-ever had. Extensions stay, because they belong to the superuser as a rule.
+Of a whole backup, objects that came after it go as well: leaving them would make a schema that no
+revision ever had. Extensions stay, because they belong to the superuser as a rule. Of a backup of
+some tables only their rows are replaced, see `restore_tables`.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
-import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automigrate.errors import BackupError, StoppedError
+from automigrate.recovery import manifest as manifests, restore_tables
+from automigrate.recovery.backup import UNFINISHED
 from automigrate.recovery.holding import prepare, take_lock
 from automigrate.recovery.tools import tools_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from automigrate.database.advisory_lock import AdvisoryLock
     from automigrate.database.session import Look, Session
+    from automigrate.recovery.manifest import Manifest
     from automigrate.recovery.tools import Tools
     from automigrate.run import Run
 
@@ -82,7 +84,11 @@ set client_min_messages = warning;
 begin;
 set local lock_timeout = '60s';
 set local statement_timeout = 0;
+select set_config(name, '1000', true) from pg_settings
+  where name = 'client_connection_check_interval';
 """
+LISTED = "--use-list=/dev/stdin"
+"""Through a pipe: a file would stay behind when this process is killed."""
 DONE = b"automigrate: all of it is there"
 ASK = b"\n\\echo " + DONE + b"\n"
 COMMIT = b"\ncommit;\n"
@@ -91,10 +97,25 @@ SUPERUSER = "select rolsuper from pg_roles where rolname = current_user"
 EXTENSIONS = "select extname from pg_extension"
 
 
-def restore(run: Run, path: str, *, programs: str | None = None) -> tuple[str, ...]:
-    """Replace what is in the database by what a backup holds, in one transaction.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Script:
+    """What psql runs: statements, what pg_restore writes, and statements again."""
 
-    Takes the lock of the upgrades. Waits at most a minute for each lock on a table.
+    path: str
+    """The backup."""
+    before: str
+    contents: list[str]
+    """Lines of the table of contents to be restored."""
+    options: tuple[str, ...]
+    """For pg_restore."""
+    after: str = ""
+
+
+def restore(run: Run, path: str, *, programs: str | None = None) -> tuple[str, ...]:
+    """Bring back what a backup holds, in one transaction.
+
+    All that is in the database is replaced; for a backup of some tables, the rows of these. Takes
+    the lock of the upgrades. Waits at most a minute for each lock on a table.
 
     Args:
         run: the call.
@@ -105,18 +126,27 @@ def restore(run: Run, path: str, *, programs: str | None = None) -> tuple[str, .
         The heads in the database afterwards, sorted.
 
     Raises:
-        BackupError: the backup cannot be read, or restoring failed; nothing has changed.
+        BackupError: the backup cannot be read, or restoring failed; nothing has changed. Or it is
+            of some tables, and the schema is another one than they were saved from.
         AutomigrateError: no connection, or no lock.
     """
     if not Path(path).exists():
         raise BackupError(reason=f"there is no backup {path}")
+    if path.rstrip("/").endswith(UNFINISHED):
+        raise BackupError(reason=f"{path} was interrupted before it was complete and verified")
+    manifest = manifests.read(path)
     run.read_scripts()
 
     def action(session: Session, look: Look) -> tuple[str, ...]:
         prepare(run, session, look)
         lock, look = take_lock(run, session, look)
         tools = tools_for(run.source, run.control, directory=programs)
-        _replace(run, session, lock, tools, path)
+        if manifest is not None and manifest.tables:
+            restore_tables.require_heads(path, manifest, look)
+            script = _rows(session, tools, path, manifest)
+        else:
+            script = _everything(session, tools, path, run.tables.version_table)
+        _carry_out(run, session, lock, tools, script)
         found = session.look(run.tables)
         lock.release()
         return tuple(sorted(found.heads))
@@ -124,13 +154,39 @@ def restore(run: Run, path: str, *, programs: str | None = None) -> tuple[str, .
     return run.until_settled(action)
 
 
-def _replace(run: Run, session: Session, lock: AdvisoryLock, tools: Tools, path: str) -> None:
-    contents = _contents(session, tools, path, run.tables.version_table)
+def _everything(session: Session, tools: Tools, path: str, version_table: str) -> _Script:
+    contents = _contents(session, tools, path, version_table)
     drops = [row[0] for row in session.connection.execute(DROPS).fetchall()]
     row = session.connection.execute(SUPERUSER).fetchone()
-    owners = () if row and row[0] else ("--no-owner", "--no-privileges")
+    return _Script(
+        path=path,
+        before=_lines(drops),
+        contents=contents,
+        options=() if row and row[0] else ("--no-owner", "--no-privileges"),
+    )
+
+
+def _rows(session: Session, tools: Tools, path: str, manifest: Manifest) -> _Script:
+    contents = tools.run("pg_restore", "--list", path, online=False).splitlines()
+    sequences = restore_tables.sequences_of(contents)
+    states = _written(tools, path, sequences) if sequences else ""
+    return _Script(
+        path=path,
+        before=_lines(restore_tables.before(session, manifest)),
+        contents=restore_tables.data_of(contents),
+        options=("--data-only",),
+        after=restore_tables.after(session, manifest, states),
+    )
+
+
+def _lines(statements: list[str]) -> str:
+    return "".join(f"{statement};\n" for statement in statements)
+
+
+def _carry_out(
+    run: Run, session: Session, lock: AdvisoryLock, tools: Tools, script: _Script
+) -> None:
     with (
-        _listed(contents) as listing,
         tools.started(
             "psql",
             "--no-psqlrc",
@@ -141,20 +197,21 @@ def _replace(run: Run, session: Session, lock: AdvisoryLock, tools: Tools, path:
         ) as psql,
         tools.started(
             "pg_restore",
-            f"--use-list={listing}",
+            LISTED,
             "--file=-",
-            *owners,
-            path,
+            *script.options,
+            script.path,
             online=False,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         ) as reader,
     ):
-        preamble = PREAMBLE + "".join(f"{statement};\n" for statement in drops)
-        complete = _pump(run, preamble.encode(), reader, psql)
+        _list(reader, script.contents)
+        complete = _pump(run, (PREAMBLE + script.before).encode(), reader, psql)
         if complete:
             errors = _drained(reader)
             tools.require("pg_restore", reader.wait(), errors)
-            complete = _all_there(psql)
+            complete = _send(psql, script.after.encode()) and _all_there(psql)
         if complete:
             _require_lock(session, lock)
             _send(psql, COMMIT)
@@ -163,6 +220,33 @@ def _replace(run: Run, session: Session, lock: AdvisoryLock, tools: Tools, path:
             psql.stdin.close()
         errors = _drained(psql)
         tools.require("psql", psql.wait() or (0 if complete else 1), errors)
+
+
+def _written(tools: Tools, path: str, contents: list[str]) -> str:
+    """Return what pg_restore writes for some lines of the table of contents."""
+    with tools.started(
+        "pg_restore",
+        LISTED,
+        "--file=-",
+        "--data-only",
+        path,
+        online=False,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as reader:
+        _list(reader, contents)
+        assert reader.stdout is not None
+        output = reader.stdout.read()
+        tools.require("pg_restore", reader.wait(), _drained(reader))
+    return output.decode()
+
+
+def _list(reader: subprocess.Popen[bytes], contents: list[str]) -> None:
+    """Tell pg_restore what to restore; it reads all of that first."""
+    assert reader.stdin is not None
+    _send(reader, "".join(f"{line}\n" for line in contents).encode())
+    with suppress(BrokenPipeError):
+        reader.stdin.close()
 
 
 def _all_there(psql: subprocess.Popen[bytes]) -> bool:
@@ -228,8 +312,9 @@ def _contents(session: Session, tools: Tools, path: str, name: str) -> list[str]
     version_table = re.compile(rf"^\d+; \d+ \d+ TABLE DATA \S+ {re.escape(name)} ", re.MULTILINE)
     if version_table.search(listed) is None:
         raise BackupError(
-            reason=f"{path} does not hold the version table {name}, so it is of some tables only",
-            remedy="Restore them by hand: `pg_restore --data-only --table=… --dbname=…`.",
+            reason=f"{path} does not hold the version table {name}, so it is of some tables only, "
+            f"and {path}{manifests.MANIFEST}, which says of which revision, is not beside it",
+            remedy="Put that file beside it, or restore by hand: `pg_restore --data-only …`.",
         )
     present = {row[0] for row in session.connection.execute(EXTENSIONS).fetchall()}
 
@@ -240,11 +325,3 @@ def _contents(session: Session, tools: Tools, path: str, name: str) -> list[str]
         return _PUBLIC.match(line) is None
 
     return [line for line in listed.splitlines() if kept(line)]
-
-
-@contextmanager
-def _listed(lines: list[str]) -> Iterator[str]:
-    with tempfile.NamedTemporaryFile("w", suffix=".list", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")
-        file.flush()
-        yield file.name

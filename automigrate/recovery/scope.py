@@ -9,6 +9,7 @@ from automigrate.alembic_bridge.directory import directory_for
 from automigrate.alembic_bridge.env_run import one_run_per_process
 from automigrate.alembic_bridge.guard import process_guard
 from automigrate.alembic_bridge.render import WayBack, render
+from automigrate.errors import BackupError, names
 from automigrate.recovery.destruction import touched
 
 if TYPE_CHECKING:
@@ -17,13 +18,27 @@ if TYPE_CHECKING:
     from automigrate.database.session import Session
     from automigrate.run import Run
 
-__all__ = ["rendered", "tables_touched"]
+__all__ = ["rendered", "tables_touched", "with_children"]
 
 EXISTING = """\
 select quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 from unnest(%s::text[]) as given(name)
 join pg_class c on c.oid = to_regclass(given.name) join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') order by 1"""
+
+# pg_dump leaves partitions and inheriting tables out of --table.
+CHILDREN = """\
+with recursive below as (
+  select c.oid from pg_class c join unnest(%s::text[]) as given(name)
+    on c.oid = to_regclass(given.name)
+  where c.relkind in ('r', 'p')
+  union select i.inhrelid from below join pg_inherits i on i.inhparent = below.oid)
+select quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+from below join pg_class c using (oid) join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p') order by 1"""
+
+MISSING = """select name from unnest(%s::text[]) as given(name) where not exists (
+  select from pg_class c where c.oid = to_regclass(given.name) and c.relkind in ('r', 'p'))"""
 
 
 def rendered(run: Run, revisions: Sequence[str], direction: str) -> dict[str, WayBack]:
@@ -60,3 +75,18 @@ def tables_touched(session: Session, scripts: Iterable[str | None]) -> tuple[str
         return None
     rows = session.connection.execute(EXISTING, (sorted(names),)).fetchall()
     return tuple(row[0] for row in rows)
+
+
+def with_children(session: Session, tables: Sequence[str]) -> tuple[str, ...]:
+    """Qualify tables and add their partitions and the tables that inherit from them.
+
+    Raises:
+        BackupError: one does not exist.
+    """
+    if not tables:
+        return ()
+    listed = list(tables)
+    missing = [row[0] for row in session.connection.execute(MISSING, (listed,)).fetchall()]
+    if missing:
+        raise BackupError(reason=f"there is no table {names(missing)} in the database")
+    return tuple(row[0] for row in session.connection.execute(CHILDREN, (listed,)).fetchall())

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from automigrate.database.url import DatabaseURL, scrub
 from automigrate.database.url_reading import SECRET_PARAMETERS
 from automigrate.errors import BackupError, ConfigurationError, StoppedError
+from automigrate.recovery import tether
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +35,8 @@ PLACES = (
 )
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 LONGEST_TEXT = 2000
+ENDING_SECONDS = 10.0
+"""For a program that was told to end to cancel what the server does for it."""
 
 
 class Tools:
@@ -76,8 +80,8 @@ class Tools:
     def started(
         self, program: str, *arguments: str, online: bool = True, **options: Any
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a program; it is killed if it still runs at the end."""
-        command = [str(self.directory / program), *arguments]
+        """Start a program; it is ended if it still runs at the end, or when this process dies."""
+        command = [*_tethered(), str(self.directory / program), *arguments]
         if online:
             command += ["--no-password", self.connection]
         process = subprocess.Popen(  # noqa: S603 - PostgreSQL's programs, without a shell
@@ -86,8 +90,7 @@ class Tools:
         try:
             yield process
         finally:
-            if process.poll() is None:
-                process.kill()
+            _end(process)
             for stream in (process.stdin, process.stdout, process.stderr):
                 if stream is not None:
                     with suppress(OSError):
@@ -112,8 +115,7 @@ class Tools:
                 return process.communicate(timeout=0.2)
             except subprocess.TimeoutExpired:
                 if self._control.stopping:
-                    process.kill()
-                    process.communicate()
+                    _end(process)
                     raise StoppedError from None
 
     def _environment(self) -> dict[str, str]:
@@ -122,6 +124,28 @@ class Tools:
         if password:
             environment["PGPASSWORD"] = password
         return environment
+
+
+def _tethered() -> list[str]:
+    """Command that runs a program which ends with this process.
+
+    The kernel means the thread that starts it: it waits for the program, so it lives as long.
+    """
+    if not Path(sys.executable or "").name.startswith(("python", "pypy")):
+        return []  # Python inside another program, such as uwsgi: there is no interpreter to run
+    return [sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid())]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a program: gently, so that parallel workers and the server's sessions end with it."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(ENDING_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def tools_for(source: Source, control: Control, *, directory: str | None = None) -> Tools:

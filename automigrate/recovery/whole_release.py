@@ -26,7 +26,7 @@ __all__ = ["WholeRelease"]
 COLUMNS = """\
 select a.attrelid::bigint, a.attnum from pg_attribute a
 join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
-where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'm')
+where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'm', 'S')
   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"""
 
 FOUND = """\

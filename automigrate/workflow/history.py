@@ -27,8 +27,10 @@ HEADS = "select version_num from {version}"
 ROWS = """\
 select revision, direction, state, started_at,
   extract(epoch from finished_at - started_at)::float8, instance_host, instance_pid,
-  application_version, automigrate_version, error
-from {journal} order by id"""
+  application_version, automigrate_version, error, row ->> 'backup', row ->> 'restore_point',
+  row ->> 'restore_lsn'
+from {journal} j, to_jsonb(j) row
+where coalesce(row ->> 'version_table', %(table)s) = %(table)s order by id"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,11 @@ class Applied:
     application_version: str | None
     automigrate_version: str
     error: str | None
+    backup: str | None = None
+    """The backup that was made before it."""
+    restore_point: str | None = None
+    """The restore point in the write-ahead log that was made before it, and its place."""
+    restore_lsn: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +121,9 @@ def read_recorded(
         rows: dict[str, list[Applied]] = {}
         if found[1]:
             journal = sql.Identifier(found[0], JOURNAL_TABLE)
-            for row in connection.execute(sql.SQL(ROWS).format(journal=journal)):
+            for row in connection.execute(
+                sql.SQL(ROWS).format(journal=journal), {"table": version_table}
+            ):
                 rows.setdefault(row[0], []).append(_applied(row))
     return Recorded(
         heads=tuple(sorted(head for (head,) in heads)),
@@ -133,4 +142,7 @@ def _applied(row: Sequence[Any]) -> Applied:
         application_version=row[7],
         automigrate_version=row[8],
         error=row[9],
+        backup=row[10],
+        restore_point=row[11],
+        restore_lsn=row[12],
     )

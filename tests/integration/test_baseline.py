@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 from automigrate import ConfigurationError, Migrator, Verdict
+from automigrate.cli.group import root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.support.projects import Project
     from tests.support.servers import Database
@@ -92,3 +95,18 @@ def test_a_managed_database_is_refused(
     migrator.upgrade()
     with pytest.raises(ConfigurationError, match="managed already, at r2"):
         migrator.baseline("head", databases().url)
+
+
+def test_adopts_a_database_of_the_embedded_server(project: Project, tmp_path: Path) -> None:
+    """The scratch database is made on the same server, also where that is the embedded one."""
+    written(project)
+    where = [f"--database-url=embedded:{tmp_path / 'pg'}", f"--script-location={project.scripts}"]
+
+    def run(*arguments: str) -> object:
+        return CliRunner().invoke(root, [*arguments, *where], standalone_mode=False).return_value
+
+    assert run("upgrade") == 0
+    assert run("stamp", "base") == 0
+    assert run("baseline", "r1") == 6
+    assert run("baseline", "r2") == 0
+    assert run("check") == 0

@@ -18,9 +18,11 @@ import automigrate
 from automigrate.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
+    RecoveryError,
     ScriptImportError,
     UpgradeError,
 )
+from automigrate.recovery.repair import Resolution
 from automigrate.verdict import Verdict
 from tests.support.projects import Project, sqlalchemy_url
 
@@ -243,6 +245,33 @@ def test_each_tenant_gets_what_it_lacks(database: Database, tmp_path: Path) -> N
     for tenant in ("one", "two", "three"):
         assert database.rows(f"select version_num from {tenant}.alembic_version") == [("r0003",)]
         assert database.rows(f"select count(*) from {tenant}.automigrate_journal")[0][0] >= 2
+
+
+def test_an_interrupted_tenant_is_repaired_among_others(database: Database, tmp_path: Path) -> None:
+    """Where the revision was interrupted it is settled, and the other tenants stay as they are."""
+    project = one_of(tmp_path, TENANTS, 1)
+    arguments = ["tenants=one+two", "continue=true"]
+    migrator = automigrate.Migrator(database.url, project.scripts, x_arguments=arguments)
+    migrator.upgrade()
+    database.execute("create table one.stops as select 0 as by; create table two.stops (by int)")
+    project.add(
+        "r0002",
+        upgrade="""
+            with op.get_context().autocommit_block():
+                op.execute("create table half (id integer)")
+                op.execute("select 1 / by from stops")
+        """,
+    )
+    with pytest.raises(UpgradeError):
+        migrator.upgrade()
+    rows = "select state from {}.automigrate_journal where revision = 'r0002'"
+    assert database.rows(rows.format("one")) == [("failed",)]
+    assert database.rows(rows.format("two")) == [("applied",)]
+    migrator.repair("r0002", resolution=Resolution.APPLIED)
+    assert database.rows(rows.format("one")) == [("applied",)]
+    assert migrator.status().verdict is Verdict.CURRENT
+    with pytest.raises(RecoveryError, match="r0002 was not interrupted"):
+        migrator.repair("r0002", resolution=Resolution.APPLIED)
 
 
 def test_a_tenant_that_fails_does_not_stop_those_that_env_py_goes_on_with(

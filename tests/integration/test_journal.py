@@ -12,11 +12,12 @@ import pytest
 import automigrate
 from automigrate.database.journal import Journal
 from automigrate.database.redaction import scrub
+from tests.support.projects import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from tests.support.projects import Project
     from tests.support.servers import Database
 
 STATES = "select revision, direction, state from automigrate_journal order by id"
@@ -194,3 +195,73 @@ def test_a_journal_of_an_older_layout_does_not_break_the_fast_path(
     automigrate.upgrade(database.url, project.scripts)
     database.execute("alter table automigrate_journal add column later text")
     assert automigrate.upgrade(database.url, project.scripts).applied == ()
+
+
+OLDER = """
+alter table automigrate_journal drop column version_table, drop column backup,
+  drop column restore_point, drop column restore_lsn"""
+
+
+def test_a_journal_of_the_older_form_is_read_and_brought_up(
+    database: Database, project: Project
+) -> None:
+    """Nothing pending leaves it alone; the next upgrade adds the columns under the lock."""
+    project.add("r1")
+    automigrate.upgrade(database.url, project.scripts)
+    database.execute(OLDER)
+    migrator = automigrate.Migrator(database.url, project.scripts)
+    assert migrator.status().verdict.value == "current"
+    assert not migrator.upgrade().applied
+    columns = (
+        "select count(*) from pg_attribute where attrelid = 'automigrate_journal'::regclass "
+        "and attname in ('version_table', 'restore_lsn') and not attisdropped"
+    )
+    assert database.rows(columns) == [(0,)]
+    project.add("r2")
+    assert [item.revision for item in migrator.upgrade().applied] == ["r2"]
+    assert database.rows(columns) == [(2,)]
+    tables = "select revision, version_table from automigrate_journal order by id"
+    assert database.rows(tables) == [("r1", None), ("r2", "alembic_version")]
+    migrator.downgrade("base")
+    assert migrator.status().current == ()
+
+
+def test_two_applications_share_the_table_and_no_row(database: Database, tmp_path: Path) -> None:
+    """Revisions of the same name: none reads, settles or undoes what the other's are."""
+    first, second = Project(tmp_path / "one"), Project(tmp_path / "two")
+    first.add("0001", upgrade='op.execute("create table one ()")')
+    second.add(
+        "0001",
+        upgrade='op.execute("create table two ()")',
+        downgrade='op.execute("drop table two")',
+    )
+    env = second.scripts / "env.py"
+    configured = "target_metadata=target_metadata"
+    text = env.read_text()
+    assert configured in text
+    env.write_text(text.replace(configured, f"{configured}, version_table='other_version'"))
+    one = automigrate.Migrator(database.url, first.scripts)
+    two = automigrate.Migrator(database.url, second.scripts, version_table="other_version")
+    one.upgrade()
+    two.stamp("base")
+    two.upgrade()
+    database.execute(
+        "update automigrate_journal set state = 'running' where version_table = 'alembic_version'"
+    )
+    assert two.status().interrupted == ()
+    assert two.wait().verdict.value == "current"
+    two.upgrade()
+    two.downgrade("base")
+    assert database.rows(
+        "select version_table, direction, state from automigrate_journal where "
+        "direction <> 'stamp' order by id"
+    ) == [
+        ("alembic_version", "upgrade", "running"),
+        ("other_version", "upgrade", "reverted"),
+        ("other_version", "downgrade", "applied"),
+    ]
+    assert database.rows("select to_regclass('one') is null, to_regclass('two') is null") == [
+        (False, True)
+    ]
+    one.upgrade()
+    assert database.rows(STATES)[0] == ("0001", "upgrade", "applied")

@@ -129,6 +129,68 @@ LOSSES = {
         'op.rename_table("t", "s"); op.drop_table("s")',
         "drops table t: 3 rows",
     ),
+    "a coarser number": (
+        'op.alter_column("kinds", "amount", type_=sa.Numeric(10, 1))',
+        "changes the type of column kinds.amount: 4 values",
+    ),
+    "a smaller integer": (
+        'op.alter_column("kinds", "id", type_=sa.Integer())',
+        "changes the type of column kinds.id: 5 values",
+    ),
+    "a moment that becomes a day": (
+        'op.alter_column("kinds", "at", type_=sa.Date())',
+        "changes the type of column kinds.at: 3 values",
+    ),
+    "a cut text": (
+        'op.alter_column("kinds", "text", type_=sa.String(2), postgresql_using="left(text, 2)")',
+        "changes the type of column kinds.text: 2 values",
+    ),
+    "an enum without a value": (
+        """
+            op.execute("alter type mood rename to older; create type mood as enum ('good')")
+            op.execute("alter table kinds alter mood type mood using 'good'::mood")
+            op.execute("drop type older")
+        """,
+        "changes the type of column kinds.mood: 1 value",
+    ),
+    "a dropped materialized view": (
+        'op.execute("drop materialized view seen")',
+        "drops materialized view seen: 5 rows",
+    ),
+    "a dropped sequence": (
+        'op.execute(sa.schema.DropSequence(sa.Sequence("tens")))',
+        "drops sequence tens: 3 numbers",
+    ),
+    "a partitioned table": ('op.drop_table("parted")', "drops table parted: 7 rows"),
+    "a partition": ('op.drop_table("parted_1")', "drops table parted_1: 4 rows"),
+    "inheriting tables": (
+        'op.execute("drop table parent cascade")',
+        "drops table parent: 3 rows",
+    ),
+    "a column that others inherit": (
+        'op.drop_column("parent", "note")',
+        "drops column parent.note: 3 values",
+    ),
+    "a renamed schema": (
+        'op.execute("alter schema extra rename to other; drop schema other cascade")',
+        "drops table extra.u: 1 row",
+    ),
+    "a table moved into a dropped schema": (
+        'op.execute("create schema bin; alter table t set schema bin; drop schema bin cascade")',
+        "drops table t: 3 rows",
+    ),
+    "columns of a dropped type": (
+        'op.execute("drop type mood cascade")',
+        "may destroy data: how much is not known",
+    ),
+    "columns that a dropped function generates": (
+        'op.execute("drop function twice cascade")',
+        "may destroy data: how much is not known",
+    ),
+    "another search path": (
+        'op.execute("set local search_path = extra, public; drop table if exists v")',
+        "may destroy data: how much is not known",
+    ),
     "an opaque block": (
         'op.execute("do $$ begin delete from t; end $$")',
         "may destroy data: how much is not known",
@@ -151,6 +213,25 @@ def test_announces_every_kind_of_data_loss(
             op.execute("create table t (id int, note text)")
             op.execute("insert into t values (1, 'a'), (2, 'b'), (3, null)")
             op.execute("create schema extra; create table extra.u as select 1 as id")
+            op.execute("create type mood as enum ('good', 'bad')")
+            op.execute("create table kinds (id bigint, amount numeric(10, 3), at timestamptz, "
+                       "text text, mood mood)")
+            op.execute("insert into kinds select n, nullif(n, 1), "
+                       "case when n > 2 then now() end, case when n > 3 then 'text' end, "
+                       "case when n > 4 then 'bad'::mood end from generate_series(1, 5) n")
+            op.execute("create materialized view seen as select generate_series(1, 5)")
+            op.execute("create sequence tens increment 10; "
+                       "select nextval('tens') from generate_series(1, 3)")
+            op.execute("create table parted (n int) partition by range (n)")
+            op.execute("create table parted_1 partition of parted for values from (0) to (4)")
+            op.execute("create table parted_2 partition of parted for values from (4) to (9)")
+            op.execute("insert into parted select generate_series(0, 6)")
+            op.execute("create table parent (note text); create table child () inherits (parent)")
+            op.execute("insert into parent values ('a'); insert into child values ('b'), ('c')")
+            op.execute("create function twice(int) returns int language sql immutable "
+                       "as 'select 2 * $1'")
+            op.execute("create table doubled (n int, two int generated always as (twice(n)) "
+                       "stored)")
         """,
     )
     project.add("r2", downgrade=downgrade)
