@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import errors
 from sqlalchemy import event
 
+from automigrate.alembic_bridge.directory import default_driver
 from automigrate.alembic_bridge.discovery import RESOLVE, configured_schema, nothing_for_us
 from automigrate.alembic_bridge.engine import connection_on, lend_to_async, let_go
 from automigrate.alembic_bridge.env_run import (
@@ -23,6 +24,7 @@ from automigrate.alembic_bridge.env_run import (
     one_run_per_process,
     poll_locks,
 )
+from automigrate.alembic_bridge.manners import speak_as
 from automigrate.alembic_bridge.mirror import Mirror
 from automigrate.alembic_bridge.percents import literal_percents
 from automigrate.alembic_bridge.render import steps_down
@@ -95,6 +97,7 @@ class _Run:
             target=work.target,
             x_arguments=work.options.x_arguments,
             text_of=work.text_of,
+            command=work.direction,
         )
         event.listen(self._connection, "commit", self._on_commit)
         event.listen(self._connection, "before_cursor_execute", self._on_statement, retval=True)
@@ -115,6 +118,7 @@ class _Run:
             original(transaction_per_migration=True, **kwargs)
 
         with self._env_run.environment(configure, self._steps) as environment:
+            speak_as(default_driver(), self._connection, self._work.session.connection)
             environment.configure(
                 connection=self._connection,
                 version_table=tables.version_table,
@@ -149,6 +153,7 @@ class _Run:
             ours.commit()
         if connection is not None and connection is not ours:
             elsewhere = self._mirror.take_over(connection)
+            speak_as(self._env_run.driver_of(connection), ours, self._work.session.connection)
             if connection.dialect.is_async and self._lent is None:
                 self._lent = lend_to_async(ours, self._work.session.connection)
         kwargs["transaction_per_migration"] = True
