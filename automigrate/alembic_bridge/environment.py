@@ -100,6 +100,7 @@ class _Run:
             command=work.direction,
         )
         event.listen(self._connection, "commit", self._on_commit)
+        event.listen(self._connection, "rollback", self._on_rollback)
         event.listen(self._connection, "before_cursor_execute", self._on_statement, retval=True)
 
     def close(self) -> None:
@@ -284,6 +285,10 @@ class _Run:
     def _on_commit(self, _connection: Connection) -> None:
         if self._step is not None:
             self._step.conduct.on_commit()
+
+    def _on_rollback(self, _connection: Connection) -> None:
+        if self._step is not None:
+            self._step.conduct.on_rollback()
 
     def _on_commit_elsewhere(self) -> None:
         if self._step is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from psycopg import ClientCursor
@@ -28,6 +29,7 @@ from automigrate.verdict import AppliedRevision
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, RevisionStep
+    from alembic.script import Script
     from sqlalchemy.engine import Connection
     from tenacity import RetryCallState
 
@@ -74,7 +76,9 @@ class Step:
         self.revision: str = step.revision.revision
         self.message: str = (step.revision.doc or "").strip().partition("\n")[0]
         self._attempt = 0
-        self.conduct = Conduct(work, context, self.revision, loose=loose)
+        self.conduct = Conduct(
+            work, context, self.revision, loose=loose, begin_again=self._announce
+        )
         self._way_back = WayBack()
 
     def apply(self) -> None:
@@ -90,13 +94,33 @@ class Step:
         if self._work.renders:
             self._way_back = way_back_of(self._step.revision, self._context.opts)
         try:
-            self._run_until_applied()
+            self._run_with_all_imports()
         except AutomigrateError:
             raise
         except SessionLostError:
             raise
         except BaseException as error:
             raise self._translated(error) from error
+
+    def _run_with_all_imports(self) -> None:
+        """Run; where it uses a module that another script imports, import them all as Alembic does.
+
+        `sa.orm` is there under Alembic as soon as one script of the directory imports it.
+        """
+        try:
+            self._run_until_applied()
+        except AttributeError as error:
+            durable = self.conduct.committed_early or self.conduct.committed_elsewhere
+            if durable or not isinstance(error.obj, ModuleType):
+                raise
+            for script in self._scripts():
+                with suppress(Exception):
+                    script.module  # noqa: B018
+            self._run_until_applied()
+
+    def _scripts(self) -> list[Script]:
+        directory = self._context.script
+        return [] if directory is None else list(directory.walk_revisions())
 
     def _run_until_applied(self) -> None:
         try:
@@ -174,6 +198,10 @@ class Step:
     def _begin(self) -> None:
         self.conduct.begin()
         self._context._transaction = self._connection.begin()  # noqa: SLF001 - as Alembic does
+        self._announce()
+
+    def _announce(self) -> None:
+        """Send the fence, the settings and the journal row, first in the transaction."""
         work, script = self._work, self._step.revision
         cursor = ClientCursor(self._raw)
         parts = list(work.lock.claim())
@@ -211,6 +239,7 @@ class Step:
         self.conduct.end_autocommit()
         if context._transaction is None or not self._connection.in_transaction():  # noqa: SLF001
             context._transaction = self._connection.begin()  # noqa: SLF001
+        self.conduct.restore()
         invalid = self.conduct.invalid_indexes() if self.conduct.committed_early else ()
         if invalid:
             raise _InvalidIndexError(invalid)
@@ -241,6 +270,7 @@ class Step:
     def _undo(self, error: BaseException) -> None:
         """Roll back what is open; write `failed` where a part was committed before."""
         self._context._transaction = None  # noqa: SLF001
+        self.conduct.undone = True
         if self._work.session.broken:
             return
         with suppress(Exception):

@@ -291,6 +291,14 @@ def test_identifiers_that_are_no_text_are_refused(location: ScriptLocation) -> N
         read(location)
 
 
+def test_a_label_that_is_no_text_labels_nothing(location: ScriptLocation) -> None:
+    """Alembic takes it, and nobody can name it."""
+    write(
+        location, "x.py", "revision = 'x'\ndown_revision = None\nbranch_labels = ('a', object())\n"
+    )
+    assert read(location)["x"].branch_labels == ("a",)
+
+
 def test_a_revision_on_itself_met_by_alembic_is_refused(location: ScriptLocation) -> None:
     """Alembic's own refusal of a history is a broken history."""
     write(location, "x.py", "revision = str('x')\ndown_revision = 'x'\n")
