@@ -115,6 +115,10 @@ SCANNED = {
     "no spaces": "revision='x'\ndown_revision=None\n",
     "windows line ends": script("x", "a").replace("\n", "\r\n"),
     "defined twice": script("y") + script("x"),
+    "local names": script("x") + "def upgrade():\n    revision = 'y'\n",
+    "mentioned below": script("x")
+    + 'def upgrade(\n    a=1,\n) -> None:\n    print(revision, """\n  x\n""")\n\n\n# revision\n'
+    + "async def downgrade():\n    'of this revision'\n",
     "label list": script("x", None, "branch_labels = ['one', 'two',]"),
 }
 PARSED = {
@@ -128,8 +132,8 @@ PARSED = {
     "no value": "revision: str\n" + script("x"),
     "other statements": "import os\nif os.name:\n    pass\nLIMIT = max(1, 2)\n" + script("x"),
     "after a function": "def upgrade(): pass\n" + script("x"),
-    "local names": script("x") + "def upgrade():\n    revision = 'y'\n",
-    "mention below": script("x") + "def upgrade():\n    print(revision)\n",
+    "mentioned below beside a class": script("x") + "class A: pass\ndef b():\n    revision = 'y'\n",
+    "old mac line end below": script("y") + "def upgrade(): pass\rrevision = 'x'\n",
     "reassigned below": script("y") + "def upgrade(): pass\nrevision = 'x'\n",
     "def in the docstring": '"""Doc.\n\ndef upgrade(): pass\n"""\nA = 1\n' + script("x"),
     "byte order mark": "\ufeff" + script("x"),

@@ -16,7 +16,7 @@ assert config.cmd_opts.name == config.config_ini_section == "warehouse"
 assert config.cmd_opts.sql is False
 assert not getattr(config.cmd_opts, "autogenerate", False)
 
-assert context.get_x_argument() == ["region=eu", "dry"]
+assert context.get_x_argument() == ["region=eu", "dry=1"]
 assert context.get_x_argument(as_dictionary=True)["region"] == "eu"
 assert context.get_tag_argument() is None
 assert context.get_revision_argument() in (
