@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = [
+    "SECTION",
     "AheadPolicy",
     "BackupScope",
     "CommitPolicy",
@@ -23,6 +24,9 @@ __all__ = [
     "Options",
     "PoolerPolicy",
 ]
+
+SECTION = "alembic"
+"""The section of `alembic.ini` that is read where none is named."""
 
 
 class Mode(enum.StrEnum):
@@ -99,6 +103,7 @@ class OptionsInput(TypedDict, total=False):
     mode: Mode | str
     target: str
     config: str | os.PathLike[str] | None
+    ini_section: str
     version_table: str | None
     version_table_schema: str | None
     timeout: float
@@ -130,6 +135,8 @@ class Options:
     """`head`, `heads`, a revision, or any other target that Alembic's `upgrade` accepts."""
     config: str | None = None
     """Path of an alembic.ini; found beside the scripts when not given."""
+    ini_section: str = SECTION
+    """Section of the alembic.ini, as Alembic's `--name`, where it describes several histories."""
     version_table: str | None = None
     """Name of the version table; `None`: what env.py says where it can be read, else
     `alembic_version`."""

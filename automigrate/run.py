@@ -108,7 +108,9 @@ class Run:
             ScriptError: they cannot be used.
         """
         self.emit(PhaseEntered(phase=Phase.STARTING))
-        self.location = locate(self.scripts, config=self.options.config)
+        self.location = locate(
+            self.scripts, config=self.options.config, ini_section=self.options.ini_section
+        )
         self.wanted = wanted_heads(self.location, self.options.target)
         self.tables, self.tables_known = self._configured_tables()
         self.every = (self.tables,)

@@ -30,6 +30,9 @@ ENDS_TRANSACTION = re.compile(
     re.IGNORECASE,
 )
 
+ROLLS_BACK = re.compile(r"\s*(?:abort|rollback(?!\s+prepared\b))\b", re.IGNORECASE)
+"""Where it ends the transaction; `ROLLBACK PREPARED` ends another one."""
+
 RAW_COMMIT = re.compile(r"\s*(?:commit|end)(?:\s+(?:work|transaction))?\s*;?\s*", re.IGNORECASE)
 
 # What PostgreSQL refuses in a transaction block, or what is of use only after its commit.
@@ -50,7 +53,13 @@ class Conduct:
     """What one revision does to its transaction, followed statement by statement."""
 
     def __init__(
-        self, work: Work, context: MigrationContext, revision: str, *, loose: bool
+        self,
+        work: Work,
+        context: MigrationContext,
+        revision: str,
+        *,
+        loose: bool,
+        begin_again: Callable[[], None],
     ) -> None:
         self._work = work
         self._context = context
@@ -60,6 +69,7 @@ class Conduct:
         self.committed_elsewhere = False
         """Whether something was committed on a second session, in any attempt."""
         self._loose_from_start = loose
+        self._begin_again = begin_again
         self.begin()
 
     def begin(self) -> None:
@@ -70,6 +80,9 @@ class Conduct:
         """Whether the commit that ends the revision was sent."""
         self.in_block = False
         """Whether it is in an autocommit block."""
+        self.undone = False
+        """Whether all of it is being rolled back, by us."""
+        self._rolled_back = False
         self._alone = False
         self._loose = self._loose_from_start
         self._uncommitted = self._committed = 0
@@ -92,6 +105,7 @@ class Conduct:
         """Note a commit that is about to happen: ours, or one by the revision itself."""
         if self.own_commit or self.in_block or self._raw.autocommit:
             return
+        self.restore()
         self._work.lock.refuse_outside_transaction(self.revision, "commits by itself")
         if not self.committed_early or self._uncommitted:
             self.committed_early = True
@@ -99,6 +113,21 @@ class Conduct:
             self._uncommitted = 0
             self._raw.execute(SYNCHRONOUS_COMMIT)
             self._tell_progress()
+
+    def on_rollback(self) -> None:
+        """Note that the revision rolls back what it has done so far, and goes on."""
+        if self.undone or self.in_block or self._raw.autocommit:
+            return
+        self._work.lock.refuse_outside_transaction(self.revision, "rolls back by itself")
+        self._uncommitted = 0
+        self._rolled_back = True
+
+    def restore(self) -> None:
+        """Write again what a rollback by the revision has taken with it: journal row, settings."""
+        if self._rolled_back:
+            self._rolled_back = False
+            if not self.committed_early:
+                self._begin_again()
 
     def on_commit_elsewhere(self) -> None:
         """Note a commit on a second session of the revision: it cannot be undone any more."""
@@ -112,8 +141,13 @@ class Conduct:
             return self._outside_transaction(statement)
         if self._alone:
             self.end_autocommit()
+        self.restore()
         if ENDS_TRANSACTION.match(statement):
             self._work.lock.refuse_outside_transaction(self.revision, "ends its transaction")
+            if ROLLS_BACK.match(statement):
+                self.on_rollback()
+                self._loose = True  # psycopg2 begins no transaction after it, either
+                return statement
         if RAW_COMMIT.fullmatch(statement):
             self._commit_as_told()
             return concurrent_index.NOTHING

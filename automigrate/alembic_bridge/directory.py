@@ -16,6 +16,8 @@ from alembic.runtime.migration import MigrationStep
 from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import Revision as AlembicRevision, RevisionMap
 from alembic.util import load_python_file, to_tuple
+from sqlalchemy import make_url
+from sqlalchemy.dialects import postgresql
 
 from automigrate.database.redaction import scrub
 from automigrate.errors import BrokenHistoryError, ScriptImportError
@@ -30,11 +32,19 @@ if TYPE_CHECKING:
     from automigrate.scripts.graph import Revision, ScriptGraph
     from automigrate.scripts.location import ScriptLocation
 
-__all__ = ["LazyScript", "config_for", "directory_for"]
+__all__ = ["LazyScript", "ProjectConfig", "config_for", "default_driver", "directory_for"]
 
 WHOLE = ("head", "heads")
 """Targets that need no revision map to be understood."""
 DRIVERS = {"asyncpg", "psycopg", "psycopg2"}
+OUR_DRIVER = "postgresql+psycopg"
+
+
+class ProjectConfig(Config):
+    """The project's configuration with our database in it."""
+
+    url_of_ours: str | None = None
+    """The URL in it, where the project names no driver."""
 
 
 class LazyScript(Script):
@@ -84,7 +94,7 @@ def _load(path: str, revision: str) -> ModuleType:
 
 def config_for(
     location: ScriptLocation, sqlalchemy_url: Callable[[str], str], arguments: Namespace
-) -> Config:
+) -> ProjectConfig:
     """Make the Alembic configuration that env.py sees.
 
     Files are read as plain Alembic would; script location and database URL are ours. The URL keeps
@@ -100,18 +110,23 @@ def config_for(
         files["file_"] = str(location.config_file)
     if location.toml_file is not None and "toml_file" in inspect.signature(Config).parameters:
         files["toml_file"] = str(location.toml_file)
-    config = Config(ini_section=location.ini_section, cmd_opts=arguments, **files)
+    config = ProjectConfig(ini_section=location.ini_section, cmd_opts=arguments, **files)
     config.set_main_option("script_location", _escaped(str(location.directory)))
-    config.set_main_option("sqlalchemy.url", _escaped(sqlalchemy_url(_drivername(config))))
+    driver = _drivername(config)
+    url = sqlalchemy_url(driver or OUR_DRIVER)
+    if driver is None:
+        config.url_of_ours = make_url(url).render_as_string(hide_password=False)
+    config.set_main_option("sqlalchemy.url", _escaped(url))
     if config.file_config.has_option(location.ini_section, "url"):
-        config.set_main_option("url", _escaped(sqlalchemy_url(_drivername(config, "url"))))
+        driver = _drivername(config, "url")
+        config.set_main_option("url", _escaped(sqlalchemy_url(driver or OUR_DRIVER)))
     # What env.py files commonly ask before they set up logging; the application has done that.
     config.attributes["configure_logger"] = False
     return config
 
 
-def _drivername(config: Config, option: str = "sqlalchemy.url") -> str:
-    """Choose the driver for env.py: the project's own where it is installed, else psycopg."""
+def _drivername(config: Config, option: str = "sqlalchemy.url") -> str | None:
+    """Tell the driver that the project names, if it is installed."""
     try:
         said = (config.get_main_option(option) or "").partition(":")[0]
     except Exception:  # noqa: BLE001 - an interpolation that only the project's own tools fill in
@@ -119,7 +134,13 @@ def _drivername(config: Config, option: str = "sqlalchemy.url") -> str:
     dialect, _, driver = said.partition("+")
     if dialect == "postgresql" and driver in DRIVERS and importlib.util.find_spec(driver):
         return said
-    return "postgresql+psycopg"
+    return None
+
+
+def default_driver() -> str:
+    """Tell which driver SQLAlchemy takes where a URL names none, if it is installed."""
+    driver: str = postgresql.dialect.driver
+    return driver if importlib.util.find_spec(driver) else "psycopg"
 
 
 def directory_for(location: ScriptLocation, graph: ScriptGraph) -> ScriptDirectory:

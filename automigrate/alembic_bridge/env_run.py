@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from alembic import command as alembic_command
 from alembic.runtime.environment import EnvironmentContext
 from alembic.util import CommandError
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DBAPIError
 
-from automigrate.alembic_bridge.directory import config_for, directory_for
+from automigrate.alembic_bridge.directory import config_for, default_driver, directory_for
 from automigrate.alembic_bridge.guard import process_guard
 from automigrate.database.session import SessionLostError, TablesDifferError
 from automigrate.errors import (
@@ -128,6 +129,7 @@ class EnvRun:
         target: as Alembic's command line would have got it.
         x_arguments: what `context.get_x_argument()` returns.
         text_of: makes a text of an error, without secrets.
+        command: Alembic's command that env.py shall see in `config.cmd_opts`.
         raw: our own session, to tell whose fault it is when env.py cannot connect.
     """
 
@@ -141,6 +143,7 @@ class EnvRun:
         target: str,
         x_arguments: tuple[str, ...],
         text_of: Callable[[BaseException], str],
+        command: str = "upgrade",
     ) -> None:
         self._location = location
         self._raw = raw
@@ -151,7 +154,8 @@ class EnvRun:
         """Whether `run_migrations` has come to its end."""
         self.failure: BaseException | None = None
         """What must not be swallowed by env.py, which may go on after an error."""
-        self.config = config_for(location, sqlalchemy_url, _arguments(target, x_arguments))
+        arguments = _arguments(location, target, x_arguments, command)
+        self.config = config_for(location, sqlalchemy_url, arguments)
         self.directory: ScriptDirectory = directory_for(location, graph)
 
     @contextmanager
@@ -214,6 +218,16 @@ class EnvRun:
                 raise self._translated(error) from error
         if self.failure is not None:
             raise self.failure
+
+    def driver_of(self, connection: Connection) -> str:
+        """Name the driver that plain Alembic would have had for a connection of env.py's.
+
+        Ours is psycopg where the project names none; plain Alembic takes SQLAlchemy's default.
+        """
+        url = connection.engine.url.render_as_string(hide_password=False)
+        if url == self.config.url_of_ours:
+            return default_driver()
+        return connection.dialect.driver
 
     def stop(self, error: Exception) -> Exception:
         """Note an error that ends the run, whatever env.py makes of it."""
@@ -332,11 +346,14 @@ def _is_about_connecting(error: BaseException) -> bool:
     return state is None or state[:2] in {"08", "28", "3D", "53", "57"}
 
 
-def _arguments(target: str, x_arguments: tuple[str, ...]) -> Namespace:
-    """Make what Alembic's command line would have parsed."""
+def _arguments(
+    location: ScriptLocation, target: str, x_arguments: tuple[str, ...], command: str
+) -> Namespace:
+    """Make what Alembic's command line would have parsed; env.py may ask which command runs."""
     return Namespace(
+        cmd=(getattr(alembic_command, command), ["revision"], ["sql", "tag"]),
         x=list(x_arguments) or None,
-        name="alembic",
+        name=location.ini_section,
         config=None,
         raiseerr=False,
         quiet=False,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import errors
 from sqlalchemy import event
 
+from automigrate.alembic_bridge.directory import default_driver
 from automigrate.alembic_bridge.discovery import RESOLVE, configured_schema, nothing_for_us
 from automigrate.alembic_bridge.engine import (
     autocommitting,
@@ -29,6 +30,7 @@ from automigrate.alembic_bridge.env_run import (
     one_run_per_process,
     poll_locks,
 )
+from automigrate.alembic_bridge.manners import speak_as
 from automigrate.alembic_bridge.mirror import Mirror
 from automigrate.alembic_bridge.percents import literal_percents
 from automigrate.alembic_bridge.recording import NeedsAnswerError, Recorder
@@ -106,12 +108,14 @@ class _Run:
             target=work.target,
             x_arguments=work.options.x_arguments,
             text_of=work.text_of,
+            command=work.direction,
         )
         engine = self._connection.engine
         event.listen(engine, "do_execute", self._execute)
         event.listen(engine, "do_execute_no_params", self._execute_without_parameters)
         event.listen(engine, "do_executemany", self._execute_many)
         event.listen(self._connection, "commit", self._on_commit)
+        event.listen(self._connection, "rollback", self._on_rollback)
         event.listen(self._connection, "before_cursor_execute", self._on_statement, retval=True)
 
     def close(self) -> None:
@@ -130,6 +134,7 @@ class _Run:
             original(transaction_per_migration=True, **kwargs)
 
         with self._env_run.environment(configure, self._steps) as environment:
+            speak_as(default_driver(), self._connection, self._work.session.connection)
             environment.configure(
                 connection=self._connection,
                 version_table=tables.version_table,
@@ -164,6 +169,7 @@ class _Run:
             ours.commit()
         if connection is not None and connection is not ours:
             elsewhere = self._mirror.take_over(connection)
+            speak_as(self._env_run.driver_of(connection), ours, self._work.session.connection)
             if connection.dialect.is_async and self._lent is None:
                 self._lent = lend_to_async(ours, self._work.session.connection)
         kwargs["transaction_per_migration"] = True
@@ -335,6 +341,10 @@ class _Run:
             raise NeedsAnswerError
         if self._step is not None:
             self._step.conduct.on_commit()
+
+    def _on_rollback(self, _connection: Connection) -> None:
+        if self._step is not None:
+            self._step.conduct.on_rollback()
 
     def _on_commit_elsewhere(self) -> None:
         if self._step is not None:

@@ -9,6 +9,7 @@ like whatever else env.py and the scripts change.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import logging.config
 import os
@@ -36,7 +37,7 @@ def process_guard(prepend_sys_path: Sequence[str] = ()) -> Iterator[None]:
     """
     paths, directory, filters = list(sys.path), Path.cwd(), list(warnings.filters)
     variables = dict(os.environ)
-    loggers = _snapshot()
+    loggers, restore_hooks = _snapshot(), _hooks()
     restore_configurers = _guard_configurers(threading.get_ident())
     sys.path[:0] = prepend_sys_path
     try:
@@ -44,6 +45,7 @@ def process_guard(prepend_sys_path: Sequence[str] = ()) -> Iterator[None]:
     finally:
         restore_configurers()
         _restore(loggers)
+        restore_hooks()
         if sys.path != paths:
             sys.path[:] = paths
         if warnings.filters != filters:
@@ -52,6 +54,23 @@ def process_guard(prepend_sys_path: Sequence[str] = ()) -> Iterator[None]:
         with suppress(OSError):
             if Path.cwd() != directory:
                 os.chdir(directory)
+
+
+def _hooks() -> Callable[[], None]:
+    """Note what a package may hang into Python when it is imported; returns what takes it out."""
+    events: Any = asyncio.events
+    show, disabled = warnings.showwarning, logging.root.manager.disable
+    captured = logging._warnings_showwarning  # type: ignore[attr-defined]  # noqa: SLF001
+    policy = events._event_loop_policy  # noqa: SLF001 - asking for it would make one
+
+    def restore() -> None:
+        warnings.showwarning = show
+        logging._warnings_showwarning = captured  # type: ignore[attr-defined]  # noqa: SLF001
+        logging.root.manager.disable = disabled
+        if events._event_loop_policy is not policy:  # noqa: SLF001
+            events._event_loop_policy = policy  # noqa: SLF001
+
+    return restore
 
 
 def _restore_environment(variables: dict[str, str]) -> None:

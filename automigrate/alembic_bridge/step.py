@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tenacity import Retrying, retry_if_exception
@@ -82,13 +83,27 @@ class Step:
         self._raise_if_stopping()
         self._meanwhile = meanwhile
         try:
-            self._run_until_applied()
+            self._run_with_all_imports()
         except AutomigrateError:
             raise
         except SessionLostError:
             raise
         except BaseException as error:
             raise self._translated(error) from error
+
+    def _run_with_all_imports(self) -> None:
+        """Run; where it uses a module that another script imports, import them all as Alembic does.
+
+        `sa.orm` is there under Alembic as soon as one script of the directory imports it.
+        """
+        try:
+            self._run_until_applied()
+        except AttributeError as error:
+            durable = self.conduct.committed_early or self.conduct.committed_elsewhere
+            if durable or not isinstance(error.obj, ModuleType):
+                raise
+            self._transaction.import_all_scripts()
+            self._run_until_applied()
 
     def _run_until_applied(self) -> None:
         try:

@@ -84,7 +84,10 @@ class RevisionTransaction:
         self.revision: str = step.revision.revision
         self.message: str = (step.revision.doc or "").strip().partition("\n")[0]
         self._heads = set(maintainer.heads)
-        self.conduct = Conduct(work, context, self.revision, loose=loose)
+        self._lock_timeout = 0.0
+        self.conduct = Conduct(
+            work, context, self.revision, loose=loose, begin_again=self._announce
+        )
         self._text = ScriptText(work.graph[self.revision].file)
         self._way_back: WayBack | None = None
         self._prepared = False
@@ -115,18 +118,22 @@ class RevisionTransaction:
             Exception: whatever the script, the driver or Alembic raises.
         """
         self.prepare()
+        if self._recorded is None and self._connection.in_transaction():
+            self._connection.rollback()  # one of SQLAlchemy's only, left by what was recorded
+        self._lock_timeout = lock_timeout
         self.conduct.begin()
         self._heads = set(self._maintainer.heads)
         if self._recorded is not None:
-            self._send(self._recorded, lock_timeout, meanwhile)
+            self._send(self._recorded, meanwhile)
             return
-        self._begin(lock_timeout)
+        self._begin()
         self._step.migration_fn(**self._arguments)
         self._finish()
 
     def undo(self, error: BaseException) -> None:
         """Roll back what is open; write `failed` where a part was committed before."""
         self._maintainer.forget(self._heads)
+        self.conduct.undone = True
         self._context._transaction = None  # noqa: SLF001
         if self._work.session.broken:
             return
@@ -140,6 +147,13 @@ class RevisionTransaction:
                 self.conduct.row, self._work.text_of(error)
             )
             self._raw.commit()
+
+    def import_all_scripts(self) -> None:
+        """Import every script of the directory, as far as it can be."""
+        directory = self._context.script
+        for script in () if directory is None else directory.walk_revisions():
+            with suppress(Exception):
+                script.module  # noqa: B018
 
     # In one message
 
@@ -167,14 +181,12 @@ class RevisionTransaction:
             and self._text.exists
         )
 
-    def _send(
-        self, recorded: list[str], lock_timeout: float, meanwhile: Callable[[], object] | None
-    ) -> None:
+    def _send(self, recorded: list[str], meanwhile: Callable[[], object] | None) -> None:
         work = self._work
         self._maintainer.update_to_step(self._step)
         statements = [
             "begin",
-            *self._preamble(lock_timeout, work.lock.demand()),
+            *self._preamble(work.lock.demand()),
             *recorded,
             *self._maintainer.take_checked(),
             self._journal_row,
@@ -210,14 +222,16 @@ class RevisionTransaction:
 
     # Statement by statement
 
-    def _begin(self, lock_timeout: float) -> None:
-        if self._connection.in_transaction():
-            self._connection.rollback()  # one of SQLAlchemy's only, left by what was recorded
+    def _begin(self) -> None:
         self._context._transaction = self._connection.begin()  # noqa: SLF001 - as Alembic does
+        self._announce()
+
+    def _announce(self) -> None:
+        """Send the fence, the settings and the journal row, first in the transaction."""
         work = self._work
         parts = [
             *work.lock.claim(),
-            *self._preamble(lock_timeout),
+            *self._preamble(),
             work.journal.begin_statement(
                 revision=self.revision,
                 down_revisions=work.graph.dependencies_of(self.revision),
@@ -242,6 +256,7 @@ class RevisionTransaction:
         self.conduct.end_autocommit()
         if context._transaction is None or not self._connection.in_transaction():  # noqa: SLF001
             context._transaction = self._connection.begin()  # noqa: SLF001
+        self.conduct.restore()
         invalid = self.conduct.invalid_indexes() if self.conduct.committed_early else ()
         if invalid:
             raise _InvalidIndexError(invalid)
@@ -272,10 +287,10 @@ class RevisionTransaction:
 
     # Both
 
-    def _preamble(self, lock_timeout: float, *demands: str) -> list[str]:
+    def _preamble(self, *demands: str) -> list[str]:
         """Return what comes before the revision's statements, in as few as possible."""
         work = self._work
-        settings = (f"{int(lock_timeout * 1000)}ms", work.name_during(self.revision))
+        settings = (f"{int(self._lock_timeout * 1000)}ms", work.name_during(self.revision))
         expressions = [*demands, work.client.mogrify(SETTINGS, settings)]
         if work.options.commits is CommitPolicy.LAST and not self._last:
             expressions.append(ASYNCHRONOUS_COMMIT)

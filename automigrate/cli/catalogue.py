@@ -104,6 +104,12 @@ SETTINGS: tuple[Setting, ...] = (
         "pyproject.toml when not given.",
     ),
     _setting("config", Kind.PATH, "An alembic.ini; found beside the scripts when not given."),
+    _setting(
+        "ini_section",
+        Kind.TEXT,
+        "Section of alembic.ini, where it describes several histories.  [default: alembic]",
+        short="-n",
+    ),
     _setting("target", Kind.TEXT, "head, heads, or a revision.  [default: head]"),
     _setting(
         "x_arguments",

@@ -20,6 +20,7 @@ from automigrate.cli.local import (
 from automigrate.database.session import VERSION_TABLE
 from automigrate.database.url import DatabaseURL
 from automigrate.errors import ConfigurationError
+from automigrate.options import SECTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,6 +100,7 @@ def _gate(settings: Settings, names: Sequence[str], since: Sequence[str]) -> lis
         return Gate(
             scripts=settings.scripts,
             config=settings.options.get("config"),  # type: ignore[arg-type]
+            ini_section=settings.options.get("ini_section") or SECTION,
             scratch=scratch,
             models=lambda project: metadata_of(settings, project),
             status=status,

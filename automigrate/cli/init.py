@@ -9,6 +9,7 @@ import click
 
 from automigrate.cli import output
 from automigrate.cli.local import as_json, local
+from automigrate.options import SECTION
 
 if TYPE_CHECKING:
     from automigrate.cli.settings import Settings
@@ -31,6 +32,7 @@ def command(settings: Settings, *, directory: str | None, as_json: bool) -> int:
     done = initialise(
         directory or settings.scripts,
         config=settings.options.get("config"),  # type: ignore[arg-type]
+        ini_section=settings.options.get("ini_section") or SECTION,
         models=settings.models,
     )
     if as_json:

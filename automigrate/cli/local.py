@@ -14,6 +14,7 @@ from automigrate.cli import output, running
 from automigrate.cli.catalogue import BY_NAME
 from automigrate.cli.group import configured
 from automigrate.errors import ConfigurationError
+from automigrate.options import SECTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,6 +50,7 @@ OFFERED = (
     "migration_url",
     "script_location",
     "config",
+    "ini_section",
     "x_arguments",
     "version_table",
     "version_table_schema",
@@ -136,7 +138,11 @@ def project_of(settings: Settings) -> Project:
     """
     from automigrate.workflow.project import open_project
 
-    return open_project(settings.scripts, settings.options.get("config"))
+    return open_project(
+        settings.scripts,
+        settings.options.get("config"),
+        ini_section=settings.options.get("ini_section") or SECTION,
+    )
 
 
 def metadata_of(settings: Settings, project: Project) -> tuple[MetaData, ...] | None:

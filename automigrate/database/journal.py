@@ -87,9 +87,10 @@ values (%s, %s, %s, 'running', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::pg_lsn) r
 APPLIED = """\
 insert into {journal} (revision, down_revisions, direction, state, checksum, compatible,
   downgrade_sql, downgrade_signature, downgrade_obstacle, started_at, finished_at,
-  instance_host, instance_pid, application_version, automigrate_version)
+  instance_host, instance_pid, application_version, automigrate_version, version_table, backup,
+  restore_point, restore_lsn)
 values (%s, %s, %s, 'applied', %s, %s, %s, %s, %s, transaction_timestamp(), clock_timestamp(),
-  %s, %s, %s, %s)"""
+  %s, %s, %s, %s, %s, %s, %s, %s::pg_lsn)"""
 
 PROGRESS = "update {journal} set phase = %s, progress = %s::jsonb where id = %s"
 
@@ -275,6 +276,7 @@ class Journal:
                 signature,
                 obstacle or None,
                 *self._origin,
+                *self._saved,
             ),
         )
 

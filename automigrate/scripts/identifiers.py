@@ -58,6 +58,12 @@ _DOCSTRING = re.compile(
 _OTHER_ENCODING = re.compile(rb"\#.*?coding[:=](?![ \t]*utf-?8\b)")
 _EACH_STRING = re.compile(_STRING)
 _FIRST_DEFINITION = re.compile(rb"[\r\n](?:def|class|async|@)")
+# A line that is neither part of a function nor the end of its signature or of a long string.
+_OTHER_STATEMENT = re.compile(
+    rb'''^(?!def[ ]|async[ ]def[ ]|[ \t\r\n#]|[)\]}][^=;\r\n]*\r?$|"""[)\]},]*[ \t]*\r?$|\Z).'''
+    rb"|\r(?!\n)",  # ends a line for Python
+    re.MULTILINE,
+)
 _STAR_IMPORT = re.compile(rb"import\s*\\?\s*\*")
 
 _NAMESPACE_ACCESS = {"delattr", "eval", "exec", "globals", "locals", "setattr", "vars"}
@@ -89,6 +95,7 @@ def _scan(source: bytes, file: str) -> Revision | None:
                     text[1:-1].decode() for text in _EACH_STRING.findall(value)
                 )
             elif end is not None:
+                place = statement.start()
                 break
         else:
             return None
@@ -103,7 +110,16 @@ def _scan(source: bytes, file: str) -> Revision | None:
 
 
 def _may_change(source: bytes, place: int) -> bool:
-    """Say whether the rest of the script mentions an identifier, so that it must be read too."""
+    """Say whether the rest of the script may bind an identifier, so that it must be read too.
+
+    Functions alone cannot, whatever they mention; their docstrings like to speak of revisions.
+
+    Args:
+        source: the script.
+        place: the beginning of the line with which the rest begins.
+    """
+    if _OTHER_STATEMENT.search(source, place) is None:
+        return False
     return (
         source.find(b"revision", place) >= 0
         or source.find(b"branch_labels", place) >= 0

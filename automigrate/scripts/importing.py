@@ -66,20 +66,25 @@ def _revision(script: Script) -> Revision:
         script.revision,
         _texts(script.down_revision, script),
         _texts(script.dependencies, script),
-        _texts(script.branch_labels, script),
+        # Alembic takes others too; nobody can name them, so they label nothing.
+        tuple(label for label in _listed(script.branch_labels) if isinstance(label, str)),
         script.path,
         script.doc,
     )
 
 
 def _texts(value: Any, script: Script) -> tuple[str, ...]:
-    listed = (value,) if isinstance(value, str) else tuple(value or ())
+    listed = _listed(value)
     for item in listed:
         if not isinstance(item, str):
             raise BrokenHistoryError(
                 f"{script.path}: {item!r} among its identifiers is not text. Correct that script."
             )
     return listed
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
 
 
 @contextmanager

@@ -70,6 +70,7 @@ def _ask(question: str, project: MigratedProject, databases: Databases) -> None:
     gate = Gate(
         scripts=project.scripts,
         config=project.config,
+        ini_section=project.ini_section,
         scratch=scratch,
         x_arguments=project.x_arguments,
         models=lambda found: (

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MigratedProject"]
 
+SECTION = "alembic"
 SERVER_VARIABLE = "AUTOMIGRATE_TEST_DATABASE_URL"
 
 
@@ -37,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add = parser.addini
     add("automigrate_scripts", "Script directory, or package:directory.", default="")
     add("automigrate_config", "An alembic.ini or pyproject.toml.", default="")
+    add("automigrate_ini_section", "Section of that alembic.ini.", default=SECTION)
     add("automigrate_models", "Models: package.module:Base; by default env.py's.", default="")
     add("automigrate_target", "What is upgraded to: head or heads.", default="head")
     add("automigrate_x_arguments", "key=value pairs for env.py.", type="args", default=[])
@@ -54,6 +56,7 @@ class MigratedProject:
 
     scripts: str | None = None
     config: str | None = None
+    ini_section: str = SECTION
     models: str | None = None
     target: str = "head"
     x_arguments: tuple[str, ...] = ()
@@ -67,6 +70,7 @@ class MigratedProject:
             database.url,
             self.scripts,
             config=self.config,
+            ini_section=self.ini_section,
             target=self.target,
             x_arguments=self.x_arguments,
         )
@@ -82,9 +86,11 @@ def automigrate_project(pytestconfig: pytest.Config) -> MigratedProject:
             return value or None
         return str(Path(pytestconfig.rootpath, value))
 
+    section = str(pytestconfig.getini("automigrate_ini_section"))
     return MigratedProject(
         scripts=path("automigrate_scripts"),
-        config=path("automigrate_config") or _config_in(pytestconfig.rootpath),
+        config=path("automigrate_config") or _config_in(pytestconfig.rootpath, section),
+        ini_section=section,
         models=str(pytestconfig.getini("automigrate_models")) or None,
         target=str(pytestconfig.getini("automigrate_target")),
         x_arguments=tuple(pytestconfig.getini("automigrate_x_arguments")),
@@ -127,15 +133,10 @@ def empty_database(automigrate_databases: Databases) -> Iterator[Database]:
         yield database
 
 
-def _config_in(root: Path) -> str | None:
+def _config_in(root: Path, section: str) -> str | None:
     """Find the configuration in pytest's root, wherever pytest was called."""
-    names = ("alembic.ini", "pyproject.toml")
-    found = next((root / name for name in names if _speaks_of_alembic(root / name)), None)
-    return None if found is None else str(found)
-
-
-def _speaks_of_alembic(file: Path) -> bool:
-    if not file.is_file():
-        return False
-    section = "[alembic]" if file.suffix == ".ini" else "[tool.alembic]"
-    return section in file.read_text(encoding="utf-8")
+    for name, heading in (("alembic.ini", f"[{section}]"), ("pyproject.toml", "[tool.alembic]")):
+        file = root / name
+        if file.is_file() and heading in file.read_text(encoding="utf-8"):
+            return str(file)
+    return None

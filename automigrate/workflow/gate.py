@@ -20,6 +20,7 @@ from automigrate.errors import (
     ScriptImportError,
     UpgradeError,
 )
+from automigrate.options import SECTION
 from automigrate.scripts import lockfile
 from automigrate.workflow import comparison
 from automigrate.workflow.comparison import compare, metadata_of
@@ -70,6 +71,7 @@ class Gate:
     Attributes:
         scripts: the script directory, as everywhere.
         config: an alembic.ini.
+        ini_section: its section.
         scratch: makes scratch databases; `None` where no question needs one.
         models: gives the models, or `None` for env.py's.
         status: of a database against the scripts, if there is one.
@@ -83,6 +85,7 @@ class Gate:
 
     scripts: str | None
     config: str | None = None
+    ini_section: str = SECTION
     scratch: Scratch | None
     models: Callable[[Project], Sequence[MetaData] | None] = lambda _: None
     status: Status | None = None
@@ -127,7 +130,7 @@ class Gate:
 
     def _history(self) -> Iterator[Finding]:
         try:
-            self._project = open_project(self.scripts, self.config)
+            self._project = open_project(self.scripts, self.config, ini_section=self.ini_section)
         except BrokenHistoryError as error:
             for fault in error.faults:
                 yield Finding(rule="broken-history", level=Level.ERROR, message=fault)

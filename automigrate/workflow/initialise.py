@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automigrate.errors import ConfigurationError
+from automigrate.options import SECTION
 from automigrate.scripts import lockfile
 from automigrate.workflow.project import open_project
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["TEMPLATE", "Initialised", "initialise"]
 
 DEFAULT_DIRECTORY = "migrations"
-SECTION = "[tool.automigrate]"
+PYPROJECT_SECTION = "[tool.automigrate]"
 TEMPLATE = '''\
 """${message}
 
@@ -65,7 +66,11 @@ class Initialised:
 
 
 def initialise(
-    scripts: str | None, *, config: str | None = None, models: str | None = None
+    scripts: str | None,
+    *,
+    config: str | None = None,
+    ini_section: str = SECTION,
+    models: str | None = None,
 ) -> Initialised:
     """Make script directory, lock file and `[tool.automigrate]`, as far as they are missing.
 
@@ -74,13 +79,14 @@ def initialise(
     Args:
         scripts: the script directory; found as everywhere else, or `migrations`, by default.
         config: an alembic.ini.
+        ini_section: its section.
         models: what `models` in `[tool.automigrate]` shall say.
 
     Raises:
         ConfigurationError: `pyproject.toml` is no TOML.
         ScriptError: what is there cannot be used.
     """
-    found = _existing(scripts, config)
+    found = _existing(scripts, config, ini_section)
     written: list[str] = []
     kept: list[str] = []
     if found is None:
@@ -107,11 +113,11 @@ def initialise(
     )
 
 
-def _existing(scripts: str | None, config: str | None) -> Project | None:
+def _existing(scripts: str | None, config: str | None, ini_section: str) -> Project | None:
     if scripts is not None and ":" not in scripts and not Path(scripts, "versions").is_dir():
         return None
     try:
-        return open_project(scripts, config)
+        return open_project(scripts, config, ini_section=ini_section)
     except ConfigurationError:
         if scripts is not None or config is not None:
             raise
@@ -150,7 +156,7 @@ def _append(pyproject: Path, project: Project, models: str | None) -> None:
     before = pyproject.read_text("utf-8") if pyproject.exists() else ""
     gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
     place = project.relative(str(project.location.directory))
-    lines = [SECTION, f"script-location = {json.dumps(place)}"]
+    lines = [PYPROJECT_SECTION, f"script-location = {json.dumps(place)}"]
     if models is not None:
         lines.append(f"models = {json.dumps(models)}")
     pyproject.write_text(before + gap + "\n".join(lines) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automigrate.options import SECTION
 from automigrate.scripts import lockfile
 from automigrate.scripts.files import list_scripts
 from automigrate.scripts.graph import ScriptGraph
@@ -53,7 +54,10 @@ class Project:
 
 
 def open_project(
-    scripts: str | os.PathLike[str] | None, config: str | os.PathLike[str] | None = None
+    scripts: str | os.PathLike[str] | None,
+    config: str | os.PathLike[str] | None = None,
+    *,
+    ini_section: str = SECTION,
 ) -> Project:
     """Find the scripts and read their history; a project without any revision is one too.
 
@@ -61,7 +65,7 @@ def open_project(
         ConfigurationError: no script directory is named or found.
         ScriptError: the scripts cannot be read, or form no history.
     """
-    return _read(locate(scripts, config=config))
+    return _read(locate(scripts, config=config, ini_section=ini_section))
 
 
 def _read(location: ScriptLocation) -> Project:

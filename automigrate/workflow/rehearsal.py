@@ -15,8 +15,10 @@ from alembic.runtime.migration import HeadMaintainer, MigrationStep, RevisionSte
 from alembic.util import CommandError
 from sqlalchemy import create_engine, event, pool
 
+from automigrate.alembic_bridge.directory import default_driver
 from automigrate.alembic_bridge.engine import lend_to_async
 from automigrate.alembic_bridge.env_run import EnvRun, in_thread, one_run_per_process
+from automigrate.alembic_bridge.manners import speak_as
 from automigrate.alembic_bridge.mirror import Mirror
 from automigrate.database.session import VERSION_TABLE, SessionLostError
 from automigrate.database.url import scrub
@@ -270,6 +272,7 @@ class _Run:
 
     def without_env(self, tables: dict[str, Any]) -> None:
         with self._env_run.environment(self._configure, self._no_steps) as environment:
+            speak_as(default_driver(), self._connection, self._rehearsal.raw)
             environment.configure(connection=self._connection, **tables)
             environment.run_migrations()
 
@@ -299,6 +302,7 @@ class _Run:
             ours.commit()
         if connection is not None and connection is not ours:
             elsewhere = self._mirror.take_over(connection)
+            speak_as(self._env_run.driver_of(connection), ours, self._rehearsal.raw)
             if connection.dialect.is_async and self._lent is None:
                 self._lent = lend_to_async(ours, self._rehearsal.raw)
         original(connection=ours, **self._rehearsal.arguments(given))

@@ -153,6 +153,16 @@ def test_each_test_has_a_migrated_database_of_its_own(
     assert "automigrate_test_" not in left
 
 
+def test_a_section_of_alembic_ini_is_chosen(shop: Project, server: EmbeddedServer) -> None:
+    """Where the ini describes several histories, the setting says which one is tested."""
+    (shop.directory / "alembic.ini").write_text(
+        "[alembic]\nscript_location = elsewhere\n[warehouse]\nscript_location = migrations\n"
+    )
+    options = ["-o", "automigrate_scripts=", "-o", "automigrate_ini_section=warehouse"]
+    found = run_pytest(shop, server, *options, "-k", "single_head or from_base")
+    assert "2 passed" in found, found
+
+
 def test_the_plugin_is_installed_and_silent() -> None:
     """Loading it for every pytest run imports none of the libraries that automigrate needs."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())

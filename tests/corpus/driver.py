@@ -56,6 +56,7 @@ def automigrate(step: dict[str, Any]) -> dict[str, Any]:
             step["url"],
             target=step["target"],
             config=step.get("config"),
+            ini_section=step["ini_section"],
             x_arguments=step.get("x_arguments", ()),
             timeout=60.0,
         )

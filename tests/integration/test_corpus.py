@@ -105,6 +105,7 @@ class Shape:
 
     def _add(self, tool: str, database: Database, second: Database | None, **step: Any) -> None:
         config = self._write_config(database, second)
+        section = self.said.get("ini_section", "alembic")
         environment = {
             name: self._filled(value, database, second)
             for name, value in self.said.get("environment", {}).items()
@@ -112,7 +113,8 @@ class Shape:
         self.steps.append(
             {
                 "tool": tool,
-                "options": ["-c", config.name] if config else [],
+                "options": ["-c", config.name, "-n", section] if config else [],
+                "ini_section": section,
                 "config": config.name if config else None,
                 "environment": environment,
                 "x_arguments": self.said.get("x_arguments", []),
@@ -214,9 +216,10 @@ def _middle(shape: Shape) -> str:
 
     files = (shape.directory / name for name in ("alembic.ini", "pyproject.toml"))
     config = next(path for path in files if path.exists())
+    section = shape.said.get("ini_section", "alembic")
     sys.path.insert(0, str(shape.directory))
     try:
-        graph = read(locate(config=config, cwd=shape.directory))
+        graph = read(locate(config=config, cwd=shape.directory, ini_section=section))
     finally:
         sys.path.pop(0)
     order = graph.upgrade_order((), graph.resolve(shape.target))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import logging.config
@@ -112,6 +113,19 @@ def test_path_environment_directory_and_warnings_are_put_back(
         os.chdir(tmp_path)
         warnings.simplefilter("ignore")
     assert (list(sys.path), dict(os.environ), Path.cwd(), list(warnings.filters)) == before
+
+
+def test_hooks_are_put_back() -> None:
+    """Captured warnings, a level that is disabled, a policy for event loops."""
+    policy, show = asyncio.events._event_loop_policy, warnings.showwarning  # type: ignore[attr-defined]
+    with process_guard():
+        logging.captureWarnings(True)
+        logging.disable(logging.CRITICAL)
+        asyncio.events._event_loop_policy = object()  # type: ignore[attr-defined]
+    assert logging._warnings_showwarning is None  # type: ignore[attr-defined]
+    assert warnings.showwarning is show
+    assert logging.root.manager.disable == logging.NOTSET
+    assert asyncio.events._event_loop_policy is policy  # type: ignore[attr-defined]
 
 
 def test_it_is_put_back_after_an_error() -> None:

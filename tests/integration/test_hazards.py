@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -285,6 +286,80 @@ def test_h20_up_to_date_means_the_real_heads(database: Database, project: Projec
     assert database.rows("select version_num from alembic_version") == [("b2",)]
     again = automigrate.upgrade(database.url, project.scripts, target="heads")
     assert again.outcome is Outcome.UNCHANGED
+
+
+def test_a_revision_may_use_what_another_script_imports(
+    database: Database, project: Project
+) -> None:
+    """Alembic imports all scripts; ours are imported when they run, and so that none lacks it."""
+    module = "automigrate_test_package.inner"
+    package = project.scripts.parent / "automigrate_test_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "inner.py").write_text("TABLE = 't'\n")
+    sys.path.insert(0, str(project.scripts.parent))
+    try:
+        project.add("r0001", imports=f"import {module}")
+        automigrate.upgrade(database.url, project.scripts)
+        for name in (module, "automigrate_test_package"):
+            del sys.modules[name]
+        project.add(
+            "r0002",
+            upgrade="op.execute(f'create table {automigrate_test_package.inner.TABLE} ()')",
+            imports="import automigrate_test_package",
+        )
+        assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0002"]
+    finally:
+        sys.path.remove(str(project.scripts.parent))
+        for name in (module, "automigrate_test_package"):
+            sys.modules.pop(name, None)
+    assert database.rows("select to_regclass('t')::text") == [("t",)]
+
+
+@pytest.mark.parametrize(
+    "rollback", ['op.execute("ROLLBACK")', "op.get_bind().rollback()"], ids=["raw", "SQLAlchemy"]
+)
+def test_h15_a_rollback_by_the_revision_keeps_its_journal_row(
+    database: Database, project: Project, rollback: str
+) -> None:
+    """What it did before is undone, it goes on under lock and settings, and is in the journal."""
+    project.extend(1)
+    project.add(
+        "r0002",
+        upgrade=f"""
+            try:
+                op.execute("create table undone (id integer)")
+                op.execute("select 1 / 0")
+            except Exception:
+                {rollback}
+            timeout = op.get_bind().exec_driver_sql("show lock_timeout").scalar()
+            op.execute(f"create table kept as select '{{timeout}}' as lock_timeout")
+        """,
+    )
+    project.add("r0003", upgrade=f"op.execute('create table last ()')\n{rollback}")
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == [
+        "r0001",
+        "r0002",
+        "r0003",
+    ]
+    assert database.rows("select to_regclass('undone'), to_regclass('last')") == [(None, None)]
+    assert database.rows("select lock_timeout from kept") == [("500ms",)]
+    told = database.rows("select revision, state from automigrate_journal order by id")
+    assert told == [("r0001", "applied"), ("r0002", "applied"), ("r0003", "applied")]
+
+
+@pytest.mark.parametrize(
+    "rollback", ['op.execute("ROLLBACK")', "op.get_bind().rollback()"], ids=["raw", "SQLAlchemy"]
+)
+def test_h15_a_revision_that_fails_after_its_rollback_leaves_nothing(
+    database: Database, project: Project, rollback: str
+) -> None:
+    """It is rolled back as a whole, and can be run again."""
+    project.add("r0001", upgrade=f"{rollback}\nop.execute('create table t ()')\nraise ValueError")
+    with pytest.raises(automigrate.UpgradeError, match="rolled back as a whole"):
+        automigrate.upgrade(database.url, project.scripts)
+    assert database.rows("select to_regclass('t')") == [(None,)]
+    assert database.rows("select * from automigrate_journal") == []
 
 
 def test_h22_a_raw_commit_is_not_mistaken_for_a_rollback(

@@ -9,6 +9,8 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from automigrate.errors import ConfigurationError, ScriptError, ScriptImportError
 from automigrate.scripts.location import locate
@@ -331,19 +333,24 @@ def test_refuses_a_package_that_raises(importable: Path, tmp_path: Path) -> None
 
 
 def test_a_zipped_package_is_unpacked(importable: Path, tmp_path: Path) -> None:
-    """Scripts in a zipped package are unpacked where Python can do it, else the text says so."""
+    """Scripts in a zipped package are unpacked where Alembic can do it, else the text says so."""
     archive = importable / "zipped.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("location_zipped/__init__.py", "")
         file.writestr("location_zipped/db/versions/a1.py", "revision = 'a1'\n")
     sys.path.insert(0, str(archive))
+    config = Config()
+    config.set_main_option("script_location", "location_zipped:db")
     try:
         if sys.version_info >= (3, 12):
+            assert ScriptDirectory.from_config(config).dir
             location = locate("location_zipped:db", cwd=tmp_path)
             assert (location.version_locations[0] / "a1.py").is_file()
         else:
             with pytest.raises(ScriptError, match="needs Python 3.12"):
                 locate("location_zipped:db", cwd=tmp_path)
+            with pytest.raises(IsADirectoryError):
+                ScriptDirectory.from_config(config)
     finally:
         sys.path.remove(str(archive))
 

@@ -115,6 +115,10 @@ SCANNED = {
     "no spaces": "revision='x'\ndown_revision=None\n",
     "windows line ends": script("x", "a").replace("\n", "\r\n"),
     "defined twice": script("y") + script("x"),
+    "local names": script("x") + "def upgrade():\n    revision = 'y'\n",
+    "mentioned below": script("x")
+    + 'def upgrade(\n    a=1,\n) -> None:\n    print(revision, """\n  x\n""")\n\n\n# revision\n'
+    + "async def downgrade():\n    'of this revision'\n",
     "label list": script("x", None, "branch_labels = ['one', 'two',]"),
 }
 PARSED = {
@@ -128,8 +132,8 @@ PARSED = {
     "no value": "revision: str\n" + script("x"),
     "other statements": "import os\nif os.name:\n    pass\nLIMIT = max(1, 2)\n" + script("x"),
     "after a function": "def upgrade(): pass\n" + script("x"),
-    "local names": script("x") + "def upgrade():\n    revision = 'y'\n",
-    "mention below": script("x") + "def upgrade():\n    print(revision)\n",
+    "mentioned below beside a class": script("x") + "class A: pass\ndef b():\n    revision = 'y'\n",
+    "old mac line end below": script("y") + "def upgrade(): pass\rrevision = 'x'\n",
     "reassigned below": script("y") + "def upgrade(): pass\nrevision = 'x'\n",
     "def in the docstring": '"""Doc.\n\ndef upgrade(): pass\n"""\nA = 1\n' + script("x"),
     "byte order mark": "\ufeff" + script("x"),
@@ -289,6 +293,14 @@ def test_identifiers_that_are_no_text_are_refused(location: ScriptLocation) -> N
     write(location, "x.py", "revision = 'x'\ndown_revision = (1, 2)\n")
     with pytest.raises(BrokenHistoryError, match=r"x\.py: 1 among its identifiers is not text"):
         read(location)
+
+
+def test_a_label_that_is_no_text_labels_nothing(location: ScriptLocation) -> None:
+    """Alembic takes it, and nobody can name it."""
+    write(
+        location, "x.py", "revision = 'x'\ndown_revision = None\nbranch_labels = ('a', object())\n"
+    )
+    assert read(location)["x"].branch_labels == ("a",)
 
 
 def test_a_revision_on_itself_met_by_alembic_is_refused(location: ScriptLocation) -> None:

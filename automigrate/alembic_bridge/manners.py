@@ -1,0 +1,55 @@
+"""Parameters as psycopg2 sends them, for revisions that were written under it.
+
+psycopg2 writes parameters into the statement as literals, whose type PostgreSQL finds from where
+they stand. Under psycopg 3 SQLAlchemy casts each of them to the type of the Python value, so that
+`text("update t set number = :n")` with `n="16"`, which works with psycopg2, is refused: the column
+is an integer and the expression a varchar. Revisions must do what they do under plain Alembic with
+the project's own driver, so our session writes literals where that driver is psycopg2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from psycopg import ClientCursor
+from psycopg.adapt import Dumper, Transformer
+from psycopg.types.string import TextLoader
+
+if TYPE_CHECKING:
+    import psycopg
+    from sqlalchemy.engine import Connection
+
+__all__ = ["speak_as"]
+
+_LITERAL_DRIVERS = {"psycopg2", "psycopg2cffi"}
+_AS_TEXT = ("inet", "cidr")
+
+
+class _TupleDumper(Dumper):
+    """`where id in :ids` with a tuple; psycopg 3 makes a composite value of it."""
+
+    def dump(self, obj: tuple[Any, ...]) -> bytes:
+        return self.quote(obj)
+
+    def quote(self, obj: tuple[Any, ...]) -> bytes:
+        transformer = Transformer(self.connection)
+        return b"(" + b", ".join(bytes(transformer.as_literal(item)) for item in obj) + b")"
+
+
+def speak_as(driver: str, connection: Connection, raw: psycopg.Connection[Any]) -> None:
+    """Make a SQLAlchemy connection on our session send parameters as a driver does.
+
+    For as long as the session lives: what automigrate itself asks of it works either way.
+
+    Args:
+        driver: the driver that the revisions have under plain Alembic.
+        connection: before anything was compiled for it.
+        raw: the session that it is on.
+    """
+    if driver not in _LITERAL_DRIVERS:
+        return
+    connection.dialect._bind_typing_render_casts = False  # noqa: SLF001 - no option says it
+    raw.cursor_factory = ClientCursor
+    raw.adapters.register_dumper(tuple, _TupleDumper)
+    for name in _AS_TEXT:
+        raw.adapters.register_loader(name, TextLoader)
