@@ -102,8 +102,7 @@ class URLSource:
 
         raw.nonblocking = 1  # as psycopg's own way to connect leaves it
         connection: psycopg.Connection[TupleRow] = psycopg.Connection(raw)
-        connection.autocommit = True
-        connection.prepare_threshold = None
+        connection.autocommit, connection.prepare_threshold = True, None
         return connection
 
     def conninfo(self, *, application_name: str, connect_timeout: float) -> str:

@@ -18,11 +18,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Any
 
 from automigrate.errors import ScriptError, ScriptImportError
 from automigrate.scripts.files import content, list_directories, list_names
+from automigrate.scripts.locked import LockDifferences, LockedHeads, LockedScript, LockFile
 from automigrate.scripts.stamp import Remembered, stamp
 
 if TYPE_CHECKING:
@@ -63,85 +64,6 @@ SUMMARY_TYPES = {
     "sizes_digest": str,
 }
 CONFLICT_MARKERS = ("<<<<<<<", "=======", ">>>>>>>")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockedHeads:
-    """The first section: all that a startup needs.
-
-    Attributes:
-        heads: Alembic's heads.
-        real_heads: what the version table holds at the end.
-        head_files: the scripts of the heads, relative to the script directory.
-        head_digest: SHA-256 over their content.
-        names_digest: SHA-256 over the names of all scripts.
-        sizes_digest: SHA-256 over their names and sizes; empty for very many scripts.
-    """
-
-    heads: tuple[str, ...]
-    real_heads: tuple[str, ...]
-    head_files: tuple[str, ...]
-    head_digest: str
-    names_digest: str
-    sizes_digest: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockedScript:
-    """One script as it was when the lock was written.
-
-    Attributes:
-        file: its path, relative to the script directory.
-        revision: its id.
-        size: its size in bytes.
-        checksum: of its substance, see `automigrate.scripts.checksum`.
-        down_revisions: as written in it; these three are `None` in a lock of format 1.
-        depends_on: as written in it.
-        branch_labels: as written in it.
-    """
-
-    file: str
-    revision: str
-    size: int
-    checksum: str
-    down_revisions: tuple[str, ...] | None = None
-    depends_on: tuple[str, ...] | None = None
-    branch_labels: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockFile:
-    """The whole lock.
-
-    Attributes:
-        summary: the first section.
-        scripts: one entry per script, sorted by file.
-    """
-
-    summary: LockedHeads
-    scripts: tuple[LockedScript, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockDifferences:
-    """How the scripts differ from the lock; false when they do not.
-
-    Attributes:
-        edited: scripts whose substance changed.
-        missing: scripts in the lock that are no more.
-        extra: scripts that the lock does not know.
-        heads_changed: the heads are others than those in the lock.
-        outdated: the summary no longer fits the files, so that startups read the scripts.
-    """
-
-    edited: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    extra: tuple[str, ...] = ()
-    heads_changed: bool = False
-    outdated: bool = False
-
-    def __bool__(self) -> bool:
-        return self != LockDifferences()
 
 
 def trusted(location: ScriptLocation) -> LockedHeads | None:
