@@ -49,7 +49,8 @@ def command(settings: Settings, *, revision: str, place: str, accept_differences
             SchemaMismatchError(
                 current=(),
                 wanted=report.heads,
-                detail=f"{count} {'line differs' if count == 1 else 'lines differ'}; nothing was recorded (--accept-differences does)",
+                detail=f"{count} {'line differs' if count == 1 else 'lines differ'}; nothing was "
+                "recorded (--accept-differences does)",
             )
         )
         return SchemaMismatchError.exit_code
