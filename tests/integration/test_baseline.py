@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +14,7 @@ from automigrate import ConfigurationError, Migrator, Verdict
 from automigrate.cli.group import root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from tests.support.projects import Project
     from tests.support.servers import Database
@@ -97,10 +99,19 @@ def test_a_managed_database_is_refused(
         migrator.baseline("head", databases().url)
 
 
-def test_adopts_a_database_of_the_embedded_server(project: Project, tmp_path: Path) -> None:
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that every account can reach, unlike `tmp_path`."""
+    directory = Path(tempfile.mkdtemp(prefix="automigrate-test-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def test_adopts_a_database_of_the_embedded_server(project: Project, place: Path) -> None:
     """The scratch database is made on the same server, also where that is the embedded one."""
     written(project)
-    where = [f"--database-url=embedded:{tmp_path / 'pg'}", f"--script-location={project.scripts}"]
+    where = [f"--database-url=embedded:{place / 'pg'}", f"--script-location={project.scripts}"]
 
     def run(*arguments: str) -> object:
         return CliRunner().invoke(root, [*arguments, *where], standalone_mode=False).return_value
