@@ -1,4 +1,4 @@
-"""Each "yes" in the comparison has a test that exists."""
+"""Each "yes" of ours in the comparison has a test that exists, each row a note with its sources."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import pytest
 from automigrate.cli.group import COMMANDS
 
 ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "comparison.md").read_text("utf-8")
+NOTES = dict(re.findall(r"^\[\^([a-z]+)\]: (.+)$", PAGE, re.MULTILINE))
+PAGES = dict(re.findall(r"^\[([a-z0-9-]+)\]: (https://\S+)$", PAGE, re.MULTILINE))
+TOOLS = ("drizzle-kit", "Alembic", "Flask-Migrate", "Prisma", "Atlas", "Django")
+VERDICTS = {"yes", "part", "–", "not documented"}  # noqa: RUF001 - the dash of the page
 
 
 def rows() -> list[list[str]]:
     """Return the cells of the table."""
-    text = (ROOT / "docs" / "comparison.md").read_text("utf-8")
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    lines = [line for line in PAGE.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -45,3 +49,20 @@ def test_each_yes_is_proved(row: list[str], known: set[str]) -> None:
     assert len(others) == 6
     for name in re.findall(r"`([a-z]+)", ours):
         assert name in COMMANDS or name in {"automigrate", "embedded"}, name
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0][:40])
+def test_each_row_names_the_pages_that_it_rests_on(row: list[str]) -> None:
+    """What is said of other tools is one of four words, and the note of the row links pages."""
+    what, _, _, *others = row
+    assert set(others) <= VERDICTS
+    (note,) = re.findall(r"\[\^([a-z]+)\]$", what)
+    assert re.search(r"\]\[[a-z0-9-]+\]", NOTES[note])
+    for tool, verdict in zip(TOOLS, others, strict=True):
+        assert verdict == "not documented" or tool in NOTES[note], tool
+
+
+def test_no_page_is_missing_and_none_unused() -> None:
+    """Each link of the page has an address, and each address a link; so have the notes a row."""
+    assert set(re.findall(r"\]\[([a-z0-9-]+)\]", PAGE)) == set(PAGES)
+    assert {note for row in rows() for note in re.findall(r"\[\^([a-z]+)\]", row[0])} == set(NOTES)
