@@ -16,6 +16,7 @@ from automigrate.alembic_bridge.environment import run_revisions
 from automigrate.alembic_bridge.work import Descent, Work
 from automigrate.database.advisory_lock import TransactionLock
 from automigrate.database.observer import Observer
+from automigrate.database.prepared import Prepared
 from automigrate.database.session import TablesDifferError
 from automigrate.errors import InterruptedRevisionError, UpgradeError, names
 from automigrate.events import Phase, PhaseEntered, RevisionRecovered
@@ -123,6 +124,7 @@ class Application:
             work = Work(
                 session=session,
                 client=ClientCursor(session.connection),
+                prepared=Prepared(),
                 lock=self._lock,
                 journal=self._journal,
                 observer=observer,

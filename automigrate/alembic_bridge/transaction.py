@@ -12,6 +12,7 @@ state `running`, waiting for locks is no longer cut short (H13), and it cannot b
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -22,6 +23,7 @@ from automigrate.alembic_bridge.recording import Recorder, is_plain
 from automigrate.alembic_bridge.render import WayBack, way_back_of
 from automigrate.database import advisory_lock
 from automigrate.database.message import Message, unmet
+from automigrate.database.prepared import Repeated
 from automigrate.database.session import SessionLostError
 from automigrate.options import CommitPolicy
 from automigrate.scripts.text import ScriptText
@@ -43,6 +45,12 @@ SETTINGS = """\
 set_config('statement_timeout', '0', true), set_config('lock_timeout', %s, true),
   set_config('idle_in_transaction_session_timeout', '0', true),
   set_config('application_name', %s, false)"""
+
+# The same with parameters, for a message.
+MESSAGE_SETTINGS = """\
+set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true),
+  set_config('idle_in_transaction_session_timeout', '0', true),
+  set_config('application_name', $2, false)"""
 
 ASYNCHRONOUS_COMMIT = "set_config('synchronous_commit', 'off', true)"
 
@@ -92,7 +100,6 @@ class RevisionTransaction:
         self._way_back: WayBack | None = None
         self._prepared = False
         self._recorded: list[str] | None = None
-        self._journal_row = ""
 
     def prepare(self) -> None:
         """Do what needs no answer of the database, once; the connection may be busy meanwhile."""
@@ -126,6 +133,7 @@ class RevisionTransaction:
         if self._recorded is not None:
             self._send(self._recorded, meanwhile)
             return
+        self._work.prepared.forget()
         self._begin()
         self._step.migration_fn(**self._arguments)
         self._finish()
@@ -134,6 +142,7 @@ class RevisionTransaction:
         """Roll back what is open; write `failed` where a part was committed before."""
         self._maintainer.forget(self._heads)
         self.conduct.undone = True
+        self._work.prepared.forget()
         self._context._transaction = None  # noqa: SLF001
         if self._work.session.broken:
             return
@@ -186,10 +195,11 @@ class RevisionTransaction:
         self._maintainer.update_to_step(self._step)
         statements = [
             "begin",
-            *self._preamble(work.lock.demand()),
+            *self._protection(),
+            *work.prepared.call(self._opening()),
             *recorded,
-            *self._maintainer.take_checked(),
-            self._journal_row,
+            *chain.from_iterable(map(work.prepared.call, self._maintainer.take_checked())),
+            *work.prepared.call(self._journal_row),
             "commit",
         ]
         self.conduct.own_commit = True
@@ -204,8 +214,8 @@ class RevisionTransaction:
                 case text:
                     raise CommandError(text) from error
 
-    def _applied_row(self) -> str:
-        """Return the SQL for the journal."""
+    def _applied_row(self) -> Repeated:
+        """Return the journal row."""
         work = self._work
         way_back = self._way_back or WayBack()
         checksum = self._checksum()
@@ -287,15 +297,31 @@ class RevisionTransaction:
 
     # Both
 
-    def _preamble(self, *demands: str) -> list[str]:
-        """Return what comes before the revision's statements, in as few as possible."""
-        work = self._work
-        settings = (f"{int(self._lock_timeout * 1000)}ms", work.name_during(self.revision))
-        expressions = [*demands, work.client.mogrify(SETTINGS, settings)]
-        if work.options.commits is CommitPolicy.LAST and not self._last:
-            expressions.append(ASYNCHRONOUS_COMMIT)
-        protection = [work.session.protection()] if work.session.was_reset else []
-        return [*protection, f"select {', '.join(expressions)}"]
+    def _preamble(self) -> list[str]:
+        """Return what comes before the revision's statements."""
+        mogrified = self._work.client.mogrify(SETTINGS, self._settings)
+        asynchronous = [ASYNCHRONOUS_COMMIT] if self._asynchronous else []
+        return [*self._protection(), f"select {', '.join([mogrified, *asynchronous])}"]
+
+    def _opening(self) -> Repeated:
+        """Return the same for a message, and with it the demand that the lock is ours."""
+        asynchronous = [ASYNCHRONOUS_COMMIT] if self._asynchronous else []
+        demanded = [self._work.lock.demand(), MESSAGE_SETTINGS, *asynchronous]
+        arguments = self._work.client.mogrify("%s, %s", self._settings)
+        return Repeated(f"select {', '.join(demanded)}", "text, text", arguments)
+
+    def _protection(self) -> list[str]:
+        session = self._work.session
+        return [session.protection()] if session.was_reset else []
+
+    @property
+    def _settings(self) -> tuple[str, str]:
+        """Values for `SETTINGS`."""
+        return f"{int(self._lock_timeout * 1000)}ms", self._work.name_during(self.revision)
+
+    @property
+    def _asynchronous(self) -> bool:
+        return self._work.options.commits is CommitPolicy.LAST and not self._last
 
     def _checksum(self) -> str | None:
         """Checksum of the script; `None` where its source is not there."""

@@ -15,6 +15,7 @@ from alembic.util import CommandError
 from psycopg import ClientCursor, sql
 
 from automigrate.database.message import MARK
+from automigrate.database.prepared import Repeated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,16 +30,17 @@ INSERT = "INSERT INTO {0} (version_num) VALUES ({1})"
 DELETE = "DELETE FROM {0} WHERE {0}.version_num = {1}"
 UPDATE = "UPDATE {0} SET version_num={1} WHERE {0}.version_num = {2}"
 
-# Fails where not one row was met, for a message of several statements.
+# Fails with the last parameter where not one row was met, for a message of several statements.
 CHECKED = """\
 with met as ({statement} returning 1)
-select (case when count(*) = 1 then '1' else {text} || count(*) || ' found' end)::int from met"""
+select (case when count(*) = 1 then '1' else ${last} || count(*) || ' found' end)::int from met"""
 
 UNMET = "Online migration expected to match one row when {doing} in '{table}'; "
 
 
 class _Pending(NamedTuple):
-    statement: str
+    template: str
+    versions: tuple[str, ...]
     doing: str | None
     """For the error where not one row is met; `None`: need not be checked."""
 
@@ -65,7 +67,10 @@ class VersionUpdate(HeadMaintainer):
     @property
     def statements(self) -> list[str]:
         """What is to be sent."""
-        return [pending.statement for pending in self._pending]
+        return [
+            pending.template.format(self._table, *map(self._literal, pending.versions))
+            for pending in self._pending
+        ]
 
     def forget(self, heads: set[str]) -> None:
         """Go back to the heads before an attempt that failed, and drop what was not sent."""
@@ -85,16 +90,23 @@ class VersionUpdate(HeadMaintainer):
                 counts.append(cursor.rowcount)
             self.check(counts)
 
-    def take_checked(self) -> list[str]:
+    def take_checked(self) -> list[Repeated]:
         """Hand out what is to be sent, each so that it fails as `check` does (see `unmet`)."""
         sent, self._pending = self._pending, []
         return [self._checked(*pending) for pending in sent]
 
-    def _checked(self, statement: str, doing: str | None) -> str:
-        if doing is None:
-            return statement
-        text = sql.Literal(MARK + UNMET.format(doing=doing, table=self.context.version_table))
-        return CHECKED.format(statement=statement, text=text.as_string(self._connection))
+    def _checked(self, template: str, versions: tuple[str, ...], doing: str | None) -> Repeated:
+        places = [f"${place}" for place in range(1, len(versions) + 1)]
+        arguments = list(versions)
+        definition = template.format(self._table, *places)
+        if doing is not None:
+            definition = CHECKED.format(statement=definition, last=len(versions) + 1)
+            arguments.append(MARK + UNMET.format(doing=doing, table=self.context.version_table))
+        types = ", ".join(["text"] * len(arguments))
+        return Repeated(definition, types, ", ".join(map(self._literal, arguments)))
+
+    def _literal(self, text: str) -> str:
+        return sql.Literal(text).as_string(self._connection)
 
     def check(self, counts: Sequence[int]) -> None:
         """Read how many rows each statement met.
@@ -134,8 +146,7 @@ class VersionUpdate(HeadMaintainer):
         self._keep(UPDATE, to_, from_, doing=f"updating '{from_}' to '{to_}'")
 
     def _keep(self, template: str, *versions: str, doing: str | None = None) -> None:
-        literals = (sql.Literal(version).as_string(self._connection) for version in versions)
-        self._pending.append(_Pending(template.format(self._table, *literals), doing))
+        self._pending.append(_Pending(template, versions, doing))
 
 
 def _is_plain(context: MigrationContext) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from automigrate.database.advisory_lock import AdvisoryLock
     from automigrate.database.journal import Journal
     from automigrate.database.observer import Observer
+    from automigrate.database.prepared import Prepared
     from automigrate.database.session import Session, Tables
     from automigrate.deadline import Control, Deadline
     from automigrate.events import Listener
@@ -49,6 +50,8 @@ class Work:
     session: Session
     client: psycopg.ClientCursor[Any]
     """On that session; making one takes as long as what it is asked for."""
+    prepared: Prepared
+    """On that session."""
     lock: AdvisoryLock
     journal: Journal
     observer: Observer

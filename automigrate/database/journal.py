@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import ClientCursor, sql
 
+from automigrate.database.prepared import Repeated
 from automigrate.database.session import JOURNAL_TABLE, VERSION_TABLE
 from automigrate.plan import JournalEntry
 
@@ -89,8 +90,12 @@ insert into {journal} (revision, down_revisions, direction, state, checksum, com
   downgrade_sql, downgrade_signature, downgrade_obstacle, started_at, finished_at,
   instance_host, instance_pid, application_version, automigrate_version, version_table, backup,
   restore_point, restore_lsn)
-values (%s, %s, %s, 'applied', %s, %s, %s, %s, %s, transaction_timestamp(), clock_timestamp(),
-  %s, %s, %s, %s, %s, %s, %s, %s::pg_lsn)"""
+values ($1, $2, $3, 'applied', $4, $5, $6, $7, $8, transaction_timestamp(), clock_timestamp(),
+  $9, $10, $11, $12, $13, $14, $15, $16)"""
+APPLIED_TYPES = """\
+text, text[], text, text, boolean, text, text, text, text, integer, text, text, text, text, text, \
+pg_lsn"""
+APPLIED_ARGUMENTS = ", ".join(["%s"] * 16)
 
 PROGRESS = "update {journal} set phase = %s, progress = %s::jsonb where id = %s"
 
@@ -259,13 +264,13 @@ class Journal:
         downgrade_sql: str | None,
         signature: str | None,
         obstacle: str | None,
-    ) -> str:
-        """Return the SQL that writes the row at once as it is in the end; see `finish`.
+    ) -> Repeated:
+        """Return what writes the row at once as it is in the end; see `finish`.
 
         No earlier row of the revision may be open.
         """
-        return self._mogrify(
-            APPLIED,
+        arguments = self._mogrify(
+            APPLIED_ARGUMENTS,
             (
                 revision,
                 list(down_revisions),
@@ -279,6 +284,7 @@ class Journal:
                 *self._saved,
             ),
         )
+        return Repeated(self._compose(APPLIED).decode(), APPLIED_TYPES, arguments)
 
     def progress(self, row: int, phase: str, progress: dict[str, Any]) -> None:
         """Say how far a revision has come; durable when its transaction is, or in autocommit."""

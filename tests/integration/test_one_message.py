@@ -141,6 +141,19 @@ def test_effects_outside_of_the_database_happen_once(database: Database, project
     assert (project.directory / "trace").read_text() == "123"
 
 
+def test_prepared_statements_may_be_dropped_by_a_revision(
+    database: Database, project: Project
+) -> None:
+    """After a revision that could have dropped them, they are prepared anew."""
+    project.extend(2)
+    project.add("r0003", upgrade='op.execute("deallocate all")')
+    project.extend(2)
+    project.add("r0006", upgrade='op.get_bind().exec_driver_sql("discard temp")')
+    project.extend(2)
+    assert messages(database, project) == 6
+    assert database.rows(STATES) == [(f"r000{n}", "applied") for n in range(1, 9)]
+
+
 def test_plain_and_other_revisions_alternate(database: Database, project: Project) -> None:
     """What was recorded ahead leaves nothing behind for the one that is run by statement."""
     for number in range(1, 8):
