@@ -62,16 +62,12 @@ def cold(setup: Setup) -> Table:
         empty = setup.databases.new()
         floor = Subject(FLOOR.name, partial(FLOOR.seconds, setup.root, empty))
         subjects = [floor]
-        made = [empty]
         for tool in setup.tools:
             directory, url = tool.history(size, setup.root), setup.databases.new()
-            made.append(url)
             if tool.seconds(directory, url) is not None:
                 subjects.append(Subject(tool.name, partial(tool.seconds, directory, url)))
         measure(subjects, setup.rounds)
         columns.append(_column(table, subjects, floor, str(size)))
-        for url in made:
-            setup.databases.drop(url)
     return _filled(table, [FLOOR.name, *(tool.name for tool in setup.tools)], columns)
 
 
@@ -86,11 +82,10 @@ def inside(setup: Setup) -> Table:
         head=("", *(f"{size} revisions" for size in (*setup.sizes, setup.large))),
     )
     empty = setup.databases.new()
-    subjects, made = [], [empty]
+    subjects = []
     for size in (*setup.sizes, setup.large):
         for name, locked in (("automigrate", True), ("automigrate, no lock file", False)):
             directory, url = setup.history(size, locked=locked), setup.databases.new()
-            made.append(url)
             _pretend_applied(setup, url, size)
             scripts = str(directory / "migrations")
             conninfo = url.conninfo()
@@ -117,8 +112,6 @@ def inside(setup: Setup) -> Table:
         ]
         own = _column(table, [alone], least, str(size))
         columns.append(own | _column(table, found, floor, str(size)))
-    for url in made:
-        setup.databases.drop(url)
     names = ["floor", "automigrate", FIRST, "automigrate, no lock file", "alembic"]
     return _filled(table, names, columns)
 
@@ -134,11 +127,9 @@ def pending(setup: Setup) -> Table:
         head=("", *(f"3 of {size}" for size in sizes)),
     )
     subjects: list[Subject] = []
-    made: list[DatabaseURL] = []
     for size in sizes:
         before = histories.write("alembic", size, setup.root)
         template = setup.databases.new()
-        made.append(template)
         _pretend_applied(setup, template, size, missing=3)
         for kind, locked in (("automigrate", True), ("alembic", False)):
             directory = setup.history(size, locked=locked)
@@ -155,8 +146,6 @@ def pending(setup: Setup) -> Table:
             if subject.name.endswith(f"|{size}")
         ]
         columns.append(_column(table, found, floor, str(size)))
-    for url in made:
-        setup.databases.drop(url)
     return _filled(table, ["automigrate", "alembic"], columns)
 
 
@@ -208,7 +197,6 @@ def race(setup: Setup) -> Table:
             together.append(time.perf_counter() - begin)
             good.append(sum(process.returncode == 0 for process in running))
             alone.append(taken or together[-1])
-            setup.databases.drop(url)
         compared = statistics.median(a / b for a, b in zip(together, alone, strict=True))
         shown = f"**{compared:.2f} ×** {duration(statistics.median(together))}"
         table.rows.append((tool.name, f"{min(good)} of {count}", shown))
@@ -242,12 +230,10 @@ def fleet(setup: Setup) -> Table:
                 duration(found["seconds"]),
             )
         )
-        setup.databases.drop(url)
     times = []
     for _ in range(max(2, setup.rounds // 2)):
         url = setup.databases.new()
         times.append(replicas.takeover(url, setup.history(1000, locked=True) / "migrations"))
-        setup.databases.drop(url)
     table.rows.append(
         ("takeover after kill -9 of the holder", "", "", duration(statistics.median(times)), "")
     )
@@ -272,7 +258,6 @@ def memory(setup: Setup) -> Table:
             found = _inside(url, "memory", kind, app, url.conninfo(), scripts)
             cells.append(f"{found['after'] - found['before']:.1f} MB on {found['before']:.0f} MB")
         table.rows.append((kind, *cells))
-    setup.databases.drop(url)
     return table
 
 
@@ -313,10 +298,7 @@ def _pretend_applied(setup: Setup, url: DatabaseURL, size: int, *, missing: int 
 
 def _apply_once(setup: Setup, tool: Tool, directory: Path) -> float | None:
     url = setup.databases.new()
-    try:
-        return tool.seconds(directory, url)
-    finally:
-        setup.databases.drop(url)
+    return tool.seconds(directory, url)
 
 
 def _apply_inside(setup: Setup, directory: Path) -> float | None:
@@ -333,19 +315,15 @@ def _pending_once(setup: Setup, kind: str, directory: Path, template: DatabaseUR
 def _once(setup: Setup, kind: str, directory: Path, template: DatabaseURL | None) -> float:
     warm, url = setup.databases.new(), setup.databases.new(template)
     warm_scripts = str(setup.history(10, locked=False) / "migrations")
-    try:
-        found = _inside(
-            url,
-            "once",
-            kind,
-            warm.conninfo(),
-            warm_scripts,
-            url.conninfo(),
-            str(directory / "migrations"),
-        )
-    finally:
-        setup.databases.drop(warm)
-        setup.databases.drop(url)
+    found = _inside(
+        url,
+        "once",
+        kind,
+        warm.conninfo(),
+        warm_scripts,
+        url.conninfo(),
+        str(directory / "migrations"),
+    )
     return float(found)
 
 
