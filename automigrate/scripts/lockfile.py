@@ -94,7 +94,7 @@ class LockedScript:
         file: its path, relative to the script directory.
         revision: its id.
         size: its size in bytes.
-        checksum: of its substance, see `automigrate.scripts.checksum`.
+        checksum: of its substance and its SQL files, see `automigrate.scripts.text`.
         down_revisions: as written in it; these three are `None` in a lock of format 1.
         depends_on: as written in it.
         branch_labels: as written in it.
@@ -323,14 +323,14 @@ def relative_file(location: ScriptLocation, file: str) -> str:
 
 
 def _locked(location: ScriptLocation, script: Revision) -> LockedScript:
-    from automigrate.scripts.checksum import checksum  # a parser, not needed at startup
+    from automigrate.scripts.text import ScriptText  # a parser, not needed at startup
 
-    source = content(script.file)
+    text = ScriptText(script.file)
     return LockedScript(
         file=relative_file(location, script.file),
         revision=script.revision,
-        size=len(source),
-        checksum=checksum(source, script.file),
+        size=len(text.source),
+        checksum=text.checksum,
         down_revisions=script.down_revisions,
         depends_on=script.depends_on,
         branch_labels=script.branch_labels,

@@ -167,7 +167,7 @@ class Gate:
             return
         found = lockfile.compare(project.location, lock, project.graph)
         for what, scripts in (
-            ("was edited after it was locked", found.edited),
+            ("was edited after it was locked, or an SQL file of it", found.edited),
             ("is in the lock and is missing", found.missing),
             ("is not in the lock", found.extra),
         ):

@@ -282,6 +282,32 @@ def test_a_sql_revision_is_written_and_runs(desk: Desk) -> None:
     assert "FAILED" not in desk.run("check", "--gate", "--only", "round-trip")
 
 
+def test_an_edited_sql_file_is_an_edited_script(desk: Desk) -> None:
+    """Lock file, gate, verdict and journal see it, until it is as it was."""
+    files = json.loads(desk.run("new", "-m", "a view", "--sql", "--json"))["files"]
+    script, up, down = (desk.directory / file for file in files[:3])
+    up.write_text("create view one as select 1 as a;\n")
+    down.write_text("drop view one;\n")
+    assert f"edited versions/{script.name}" in desk.run("lock", "--check", code=3)
+    desk.run("lock")
+    desk.run("lock", "--check")
+    desk.run("upgrade")
+    assert "current" in desk.run("check")
+    for file in (up, down):
+        before = file.read_text()
+        file.write_text(before.replace("view one", "view  one"))
+        assert f"edited versions/{script.name}" in desk.run("lock", "--check", code=3)
+        gate = desk.run("check", "--gate", "--only", "lock", "--only", "applied", code=3)
+        assert "stale-lock" in gate
+        assert "edited-script" in gate
+        assert "scripts of applied revisions were changed" in desk.run("check", code=6)
+        assert json.loads(desk.run("status", "--json"))["verdict"] == "modified"
+        file.write_bytes(before.replace("\n", "\r\n").encode())
+        desk.run("lock", "--check")
+        assert "current" in desk.run("check")
+        file.write_text(before)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_printed_for_each_shell(desk: Desk, shell: str) -> None:
     """The script calls back with the variable that it names; commands are completed."""
