@@ -3,7 +3,7 @@
 A command is a module in this package with a click command called `command`, and a line in
 `COMMANDS`. Its module is imported when it is run, never for the others:
 
-    @configured
+    @documented("automigrate something --all")
     @click.option("--all", "everything", is_flag=True, help="…")
     def command(settings: Settings, *, everything: bool) -> int: ...
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from automigrate.cli.catalogue import Setting
     from automigrate.cli.settings import Flags
 
-__all__ = ["COMMANDS", "COMPLETING", "configured", "flags_of", "main"]
+__all__ = ["COMMANDS", "COMPLETING", "configured", "documented", "flags_of", "main"]
 
 COMPLETING = "_AUTOMIGRATE_COMPLETE"
 """Set by a shell that asks for completions; see `automigrate completion`."""
@@ -133,6 +134,11 @@ def configured(
         help=function.__doc__,
         epilog=f"\b\nExamples:{shown}" if examples else None,
     )
+
+
+def documented(*examples: str) -> Callable[[Callable[..., int]], click.Command]:
+    """Make a command as `configured` does, with examples at the end of its help."""
+    return partial(configured, examples=examples)
 
 
 def flags_of(given: dict[str, Any]) -> Flags:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from automigrate.cli import output, running
-from automigrate.cli.group import configured
+from automigrate.cli.group import documented
 from automigrate.errors import ConfigurationError, names
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from automigrate.recovery.repair import Repair
 
 
-@configured
+@documented("automigrate repair 3f2a --applied", "automigrate repair --drop-invalid-indexes")
 @click.argument("revision", required=False)
 @click.option("--applied", is_flag=True, help="Its work is complete: record it as applied.")
 @click.option("--not-applied", is_flag=True, help="Its work is undone: have it run again.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from automigrate.cli import output, running
-from automigrate.cli.group import configured
+from automigrate.cli.group import documented
 from automigrate.errors import ConfigurationError, RollbackRefusedError, names
 
 if TYPE_CHECKING:
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from automigrate.verdict import DowngradeReport, RollbackPlan, RollbackStep
 
 
-@configured
+@documented(
+    "automigrate rollback --plan",
+    "automigrate rollback --to 3f2a",
+    "automigrate rollback --to-code --yes",
+)
 @click.option("--to", "revision", metavar="REVISION", help="Undo all that stands on it; or base.")
 @click.option("--steps", type=click.IntRange(min=1), help="Undo so many revisions.  [default: 1]")
 @click.option(

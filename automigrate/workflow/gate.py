@@ -192,7 +192,7 @@ class Gate:
 
     def _applied(self) -> Iterator[Finding] | str:
         if self.status is None:
-            return "no database was named"
+            return "no database was named, or the scripts cannot be read"
         return self._edited(self.status)
 
     def _edited(self, status: Status) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from automigrate.cli.group import COMMANDS
 from tests.support.projects import Project
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ def test_two_branches_conflict_in_git_and_are_merged(desk: Desk) -> None:
     conflict = desk.git("merge", "left", code=None)
     assert "CONFLICT (content): Merge conflict in migrations/automigrate.lock" in conflict
     assert "conflict markers" in desk.run("upgrade", code=3)
+    assert "stale-lock" in desk.run("check", "--gate", "--only", "lock", code=3)
     desk.models("name: Mapped[str]\n    age: Mapped[int | None]\n    mail: Mapped[str | None]")
     assert "joins" in desk.run("merge")
     desk.run("upgrade")
@@ -317,16 +319,28 @@ def test_completion_is_printed_for_each_shell(desk: Desk, shell: str) -> None:
     assert "generate" in offered
 
 
-COMMANDS = (
-    "check completion diff generate history init merge new plan pull push reset seed show verify"
-)
-
-
-@pytest.mark.parametrize("command", COMMANDS.split())
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_shows_an_example(desk: Desk, command: str) -> None:
     """`--help` ends with a line to copy."""
     told = desk.run(command, "--help")
     assert f"automigrate {command}" in told.partition("Examples:")[2]
+
+
+def test_machines_read_what_recording_and_unlocking_did(desk: Desk) -> None:
+    """`stamp`, `unlock` and `baseline` print JSON and nothing else."""
+    desk.models("name: Mapped[str]")
+    desk.run("generate", "-m", "first", "--rev-id", "one")
+    desk.run("upgrade")
+    assert json.loads(desk.run("unlock", "--json")) == {"holder": None, "ended": False}
+    assert json.loads(desk.run("stamp", "base", "--json")) == {"heads": []}
+    desk.database.execute("drop table alembic_version, automigrate_journal")
+    desk.database.execute("alter table users add column more text")
+    differs = json.loads(desk.run("baseline", "--json", code=6))
+    assert differs["stamped"] is False
+    assert [line for line in differs["differences"] if "more text" in line]
+    desk.database.execute("alter table users drop column more")
+    adopted = json.loads(desk.run("baseline", "--json"))
+    assert (adopted["heads"], adopted["stamped"]) == (["one"], True)
 
 
 def test_verify_judges_pending_revisions_by_the_real_tables(desk: Desk) -> None:
