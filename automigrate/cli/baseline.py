@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from automigrate.cli import output, running
+from automigrate.cli import completing, output, running
 from automigrate.cli.group import documented
 from automigrate.database.url import is_embedded
 from automigrate.errors import SchemaMismatchError, names
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @documented("automigrate baseline", "automigrate baseline 3f2a --scratch embedded")
-@click.argument("revision", default="head")
+@click.argument("revision", default="head", shell_complete=completing.revisions)
 @click.option(
     "--scratch",
     "place",

@@ -20,6 +20,7 @@ import click
 from automigrate import __version__
 from automigrate.cli import running
 from automigrate.cli.catalogue import BY_NAME, SETTINGS, Kind
+from automigrate.cli.completing import completion_of
 from automigrate.cli.settings import resolve
 
 if TYPE_CHECKING:
@@ -151,7 +152,11 @@ def _option(setting: Setting) -> click.Option:
     names = [setting.name, setting.flag, *filter(None, [setting.short])]
     metavar = f"[{'|'.join(setting.choices)}]" if setting.choices else setting.kind.value
     return click.Option(
-        names, help=setting.help, metavar=metavar, multiple=setting.kind is Kind.REPEATED
+        names,
+        help=setting.help,
+        metavar=metavar,
+        multiple=setting.kind is Kind.REPEATED,
+        shell_complete=completion_of(setting),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from automigrate.cli import output, running
+from automigrate.cli import completing, output, running
 from automigrate.cli.group import documented
 from automigrate.errors import ConfigurationError, names
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @documented("automigrate repair 3f2a --applied", "automigrate repair --drop-invalid-indexes")
-@click.argument("revision", required=False)
+@click.argument("revision", required=False, shell_complete=completing.revisions)
 @click.option("--applied", is_flag=True, help="Its work is complete: record it as applied.")
 @click.option("--not-applied", is_flag=True, help="Its work is undone: have it run again.")
 @click.option(

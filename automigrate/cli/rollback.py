@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from automigrate.cli import output, running
+from automigrate.cli import completing, output, running
 from automigrate.cli.group import documented
 from automigrate.errors import ConfigurationError, RollbackRefusedError, names
 
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     "automigrate rollback --to 3f2a",
     "automigrate rollback --to-code --yes",
 )
-@click.option("--to", "revision", metavar="REVISION", help="Undo all that stands on it; or base.")
+@click.option(
+    "--to",
+    "revision",
+    metavar="REVISION",
+    help="Undo all that stands on it; or base.",
+    shell_complete=completing.revisions,
+)
 @click.option("--steps", type=click.IntRange(min=1), help="Undo so many revisions.  [default: 1]")
 @click.option(
     "--to-code",

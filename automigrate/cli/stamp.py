@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from automigrate.cli import output, running
+from automigrate.cli import completing, output, running
 from automigrate.cli.group import documented
 from automigrate.errors import names
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 @documented("automigrate stamp head")
-@click.argument("revisions", nargs=-1, required=True, metavar="REVISION...")
+@click.argument(
+    "revisions", nargs=-1, required=True, metavar="REVISION...", shell_complete=completing.revisions
+)
 @click.option("--force", is_flag=True, help="Also over revisions that no script defines.")
 @click.option("--json", "as_json", is_flag=True, help="Print the heads as JSON.")
 def command(settings: Settings, *, revisions: tuple[str, ...], force: bool, as_json: bool) -> int:

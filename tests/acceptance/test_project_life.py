@@ -319,6 +319,23 @@ def test_completion_is_printed_for_each_shell(desk: Desk, shell: str) -> None:
     assert "generate" in offered
 
 
+def test_values_are_completed(desk: Desk) -> None:
+    """Revisions, newest first, and choices; nothing, and no error, where there is no project."""
+    for name in ("one", "two"):
+        desk.run("new", "-m", name, "--rev-id", name)
+
+    def offered(line: str, **more: str) -> list[str]:
+        words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        told = desk.run(_AUTOMIGRATE_COMPLETE="bash_complete", **words, **more, code=0)
+        return [item.partition(",")[2] for item in told.split()]
+
+    assert offered("automigrate show ") == ["two", "one"]
+    assert offered("automigrate rollback --to o") == ["one"]
+    assert offered("automigrate upgrade --target t") == ["two"]
+    assert offered("automigrate upgrade --log-format ") == ["console", "json"]
+    assert offered("automigrate show ", AUTOMIGRATE_SCRIPT_LOCATION="elsewhere") == []
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_shows_an_example(desk: Desk, command: str) -> None:
     """`--help` ends with a line to copy."""
