@@ -124,7 +124,7 @@ class MultipleHeadsError(ScriptError):
         )
         super().__init__(
             f"the scripts have {len(self.heads)} heads: {listed}. "
-            "Merge them with `alembic merge heads`, or ask for all of them with target 'heads'."
+            "Merge them with `automigrate merge`, or ask for all of them with target 'heads'."
         )
 
 

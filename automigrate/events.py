@@ -123,6 +123,8 @@ class BlockersSeen:
     revision: str
     blockers: tuple[Blocker, ...]
     waited_seconds: float
+    repeated: bool = False
+    """The same sessions were told of not long ago; not logged again until the wait has doubled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

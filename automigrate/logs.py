@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO, cast
 
 from automigrate.events import (
     BlockersSeen,
@@ -36,7 +36,16 @@ if TYPE_CHECKING:
 
     from automigrate.verdict import Holder
 
-__all__ = ["CATALOGUE", "FORMATS", "LEVELS", "Entry", "configure", "entry_of", "log_event"]
+__all__ = [
+    "CATALOGUE",
+    "FORMATS",
+    "LEVELS",
+    "Entry",
+    "configure",
+    "default_format",
+    "entry_of",
+    "log_event",
+]
 
 LOGGER_NAME = "automigrate"
 FORMATS = ("console", "json")
@@ -134,9 +143,10 @@ def _json_line(entry: Entry) -> None:
 def _console_sink() -> Sink:
     import structlog
 
-    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    colours = sys.stderr.isatty() and not plain
     logger: Any = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
+        structlog.PrintLogger(cast("TextIO", _Stderr())),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -146,6 +156,16 @@ def _console_sink() -> Sink:
         wrapper_class=structlog.make_filtering_bound_logger(DEBUG),
     )
     return lambda entry: logger.log(entry.level, entry.name, **entry.values)
+
+
+class _Stderr:
+    """Whatever `sys.stderr` is at the moment: a progress bar has lines come above itself."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def _main_things_first(_logger: Any, _method: str, values: Any) -> dict[str, Any]:
@@ -287,7 +307,7 @@ CATALOGUE: dict[type[Event], Kind] = {
     ),
     BlockersSeen: Kind(
         "automigrate.blockers_seen",
-        _always(WARNING),
+        lambda e: DEBUG if e.repeated else WARNING,  # they are looked at twice a second
         lambda e: {
             "revision": e.revision,
             "blockers": _joined(e.blockers),

@@ -380,13 +380,7 @@ class Run:
         return tables, said.literal
 
     def _checksums(self) -> dict[str, str]:
-        from pathlib import Path
+        from automigrate.scripts.text import ScriptText
 
-        from automigrate.scripts.checksum import checksum
-
-        files = {name: Path(self.graph[name].file) for name in self.graph}
-        return {
-            name: checksum(file.read_bytes(), str(file))
-            for name, file in files.items()
-            if file.suffix == ".py"
-        }
+        texts = {name: ScriptText(self.graph[name].file) for name in self.graph}
+        return {name: text.checksum for name, text in texts.items() if text.exists}

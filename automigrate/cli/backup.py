@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from automigrate.cli import output, running
-from automigrate.cli.group import configured
+from automigrate.cli.group import documented
 
 if TYPE_CHECKING:
     from automigrate.cli.settings import Settings
 
 
-@configured
+@documented("automigrate backup /var/backups/shop --keep 7")
 @click.argument("directory", type=click.Path(file_okay=False))
 @click.option("--jobs", type=click.IntRange(min=1), default=1, help="Dump in parallel.")
 @click.option("--keep", type=click.IntRange(min=1), help="Remove older ones.  [default: none]")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import click
 
-from automigrate.cli import output, running
-from automigrate.cli.group import configured
+from automigrate.cli import completing, output, running
+from automigrate.cli.group import documented
 from automigrate.database.url import is_embedded
 from automigrate.errors import SchemaMismatchError, names
 from automigrate.workflow.scratch import ScratchPlace, scratch
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from automigrate.cli.settings import Settings
 
 
-@configured
-@click.argument("revision", default="head")
+@documented("automigrate baseline", "automigrate baseline 3f2a --scratch embedded")
+@click.argument("revision", default="head", shell_complete=completing.revisions)
 @click.option(
     "--scratch",
     "place",
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     help="Where the revision is built for the comparison.",
 )
 @click.option("--accept-differences", is_flag=True, help="Record the revision even so.")
-def command(settings: Settings, *, revision: str, place: str, accept_differences: bool) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def command(
+    settings: Settings, *, revision: str, place: str, accept_differences: bool, as_json: bool
+) -> int:
     """Adopt a database that has tables but no version table.
 
     Builds REVISION in a scratch database, compares the schemas and records the revision when they
@@ -41,6 +45,9 @@ def command(settings: Settings, *, revision: str, place: str, accept_differences
         report = migrator.baseline(
             revision, places.database(), accept_differences=accept_differences
         )
+    if as_json:
+        output.json_line(dataclasses.asdict(report))
+        return 0 if report.stamped else SchemaMismatchError.exit_code
     for line in report.differences:
         output.line(line)
     if not report.stamped:

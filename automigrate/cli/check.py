@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +19,7 @@ from automigrate.cli.local import (
 )
 from automigrate.database.session import VERSION_TABLE
 from automigrate.database.url import DatabaseURL
-from automigrate.errors import ConfigurationError
+from automigrate.errors import ConfigurationError, ScriptError
 from automigrate.options import SECTION
 
 if TYPE_CHECKING:
@@ -119,4 +119,7 @@ def _known_of(settings: Settings) -> tuple[Status | None, dict[str, Size] | None
     from automigrate.workflow.policy import read_sizes
 
     with running.migrating(settings) as migrator, database_of(settings) as url:
-        return migrator.status(), read_sizes(DatabaseURL.parse(url))
+        status = None
+        with suppress(ScriptError):  # what is wrong with the scripts, the checks of them tell
+            status = migrator.status()
+        return status, read_sizes(DatabaseURL.parse(url))

@@ -3,7 +3,7 @@
 A command is a module in this package with a click command called `command`, and a line in
 `COMMANDS`. Its module is imported when it is run, never for the others:
 
-    @configured
+    @documented("automigrate something --all")
     @click.option("--all", "everything", is_flag=True, help="…")
     def command(settings: Settings, *, everything: bool) -> int: ...
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,7 @@ import click
 from automigrate import __version__
 from automigrate.cli import running
 from automigrate.cli.catalogue import BY_NAME, SETTINGS, Kind
+from automigrate.cli.completing import completion_of
 from automigrate.cli.settings import resolve
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from automigrate.cli.catalogue import Setting
     from automigrate.cli.settings import Flags
 
-__all__ = ["COMMANDS", "COMPLETING", "configured", "flags_of", "main"]
+__all__ = ["COMMANDS", "COMPLETING", "configured", "documented", "flags_of", "main"]
 
 COMPLETING = "_AUTOMIGRATE_COMPLETE"
 """Set by a shell that asks for completions; see `automigrate completion`."""
@@ -135,6 +137,11 @@ def configured(
     )
 
 
+def documented(*examples: str) -> Callable[[Callable[..., int]], click.Command]:
+    """Make a command as `configured` does, with examples at the end of its help."""
+    return partial(configured, examples=examples)
+
+
 def flags_of(given: dict[str, Any]) -> Flags:
     """Take the shared settings that were given out of a command's parameters."""
     taken = {name: given.pop(name) for name in BY_NAME if name in given}
@@ -145,7 +152,11 @@ def _option(setting: Setting) -> click.Option:
     names = [setting.name, setting.flag, *filter(None, [setting.short])]
     metavar = f"[{'|'.join(setting.choices)}]" if setting.choices else setting.kind.value
     return click.Option(
-        names, help=setting.help, metavar=metavar, multiple=setting.kind is Kind.REPEATED
+        names,
+        help=setting.help,
+        metavar=metavar,
+        multiple=setting.kind is Kind.REPEATED,
+        shell_complete=completion_of(setting),
     )
 
 

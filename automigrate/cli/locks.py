@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from automigrate.cli import output, running
-from automigrate.cli.group import configured
+from automigrate.cli.group import documented
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["lines"]
 
 
-@configured
+@documented("automigrate locks", "automigrate locks --json")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def command(settings: Settings, *, as_json: bool) -> int:
     """Show who holds the migration lock, from where, since when, and what it waits for.

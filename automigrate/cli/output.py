@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["bug", "duration", "error", "json_line", "line", "on_terminal", "progress"]
+__all__ = [
+    "bug",
+    "duration",
+    "error",
+    "json_line",
+    "line",
+    "on_terminal",
+    "progress",
+    "redraws",
+]
 
 
 def line(text: str) -> None:
@@ -44,15 +53,18 @@ def bug(failure: BaseException, secrets: Iterable[str] = ()) -> None:
 
 def on_terminal(stream: TextIO | None) -> bool:
     """Whether colours are welcome on a stream; https://no-color.org."""
-    if stream is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return False
-    return stream.isatty()
+    return redraws(stream) and not os.environ.get("NO_COLOR")
+
+
+def redraws(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal on which lines can be drawn anew, in colours or without."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 @contextlib.contextmanager
 def progress(total: int) -> Iterator[Callable[[str], None]]:
     """Show a bar on stderr where it is a terminal; called with the name of what begins."""
-    if not on_terminal(sys.stderr):
+    if not redraws(sys.stderr):
         yield lambda _: None
         return
     from rich.console import Console

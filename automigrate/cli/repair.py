@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from automigrate.cli import output, running
-from automigrate.cli.group import configured
+from automigrate.cli import completing, output, running
+from automigrate.cli.group import documented
 from automigrate.errors import ConfigurationError, names
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from automigrate.recovery.repair import Repair
 
 
-@configured
-@click.argument("revision", required=False)
+@documented("automigrate repair 3f2a --applied", "automigrate repair --drop-invalid-indexes")
+@click.argument("revision", required=False, shell_complete=completing.revisions)
 @click.option("--applied", is_flag=True, help="Its work is complete: record it as applied.")
 @click.option("--not-applied", is_flag=True, help="Its work is undone: have it run again.")
 @click.option(

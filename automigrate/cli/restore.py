@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING
 import click
 
 from automigrate.cli import output, running
-from automigrate.cli.group import configured
+from automigrate.cli.group import documented
 from automigrate.errors import BackupError, names
 
 if TYPE_CHECKING:
     from automigrate.cli.settings import Settings
 
 
-@configured
+@documented("automigrate restore /var/backups/shop/FILE.dump")
 @click.argument("path", type=click.Path())
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--pg-bin", "programs", help="Directory of pg_restore and psql.")
-def command(settings: Settings, *, path: str, yes: bool, programs: str | None) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print the heads as JSON.")
+def command(
+    settings: Settings, *, path: str, yes: bool, programs: str | None, as_json: bool
+) -> int:
     """Replace all that is in the database by what the backup PATH holds, in one transaction.
 
     Of a backup of some tables, replace the rows of these; the schema has to be at its revision.
@@ -34,7 +37,10 @@ def command(settings: Settings, *, path: str, yes: bool, programs: str | None) -
         click.confirm(f"Replace {replaced(path)}?", abort=True, err=True)
     with running.migrating(settings) as migrator:
         heads = migrator.restore(path, programs=programs)
-    output.line(f"automigrate: restored {path}: the schema is at {names(heads)}")
+    if as_json:
+        output.json_line({"restored": path, "heads": heads})
+    else:
+        output.line(f"automigrate: restored {path}: the schema is at {names(heads)}")
     return 0
 
 

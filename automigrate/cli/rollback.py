@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from automigrate.cli import output, running
-from automigrate.cli.group import configured
+from automigrate.cli import completing, output, running
+from automigrate.cli.group import documented
 from automigrate.errors import ConfigurationError, RollbackRefusedError, names
 
 if TYPE_CHECKING:
@@ -17,8 +17,18 @@ if TYPE_CHECKING:
     from automigrate.verdict import DowngradeReport, RollbackPlan, RollbackStep
 
 
-@configured
-@click.option("--to", "revision", metavar="REVISION", help="Undo all that stands on it; or base.")
+@documented(
+    "automigrate rollback --plan",
+    "automigrate rollback --to 3f2a",
+    "automigrate rollback --to-code --yes",
+)
+@click.option(
+    "--to",
+    "revision",
+    metavar="REVISION",
+    help="Undo all that stands on it; or base.",
+    shell_complete=completing.revisions,
+)
 @click.option("--steps", type=click.IntRange(min=1), help="Undo so many revisions.  [default: 1]")
 @click.option(
     "--to-code",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 from automigrate import logs
@@ -62,14 +63,29 @@ def reported(
 
 @contextlib.contextmanager
 def migrating(settings: Settings) -> Iterator[Migrator]:
-    """Make the `Migrator` of a command, logging to stderr and stopped by SIGTERM and Ctrl-C."""
+    """Make the `Migrator` of a command, logging to stderr and stopped by SIGTERM and Ctrl-C.
+
+    On a terminal, its runs show what they do.
+    """
     from automigrate.migrator import Migrator
 
     logs.configure(settings.log_format, settings.log_level)
     with database_url(settings) as url:
         migrator = Migrator(url, settings.scripts, **settings.options)
-        with stopped_by_signals(migrator, settings.grace):
+        with _progress(settings, migrator), stopped_by_signals(migrator, settings.grace):
             yield migrator
+
+
+def _progress(settings: Settings, migrator: Migrator) -> contextlib.AbstractContextManager[object]:
+    """Show runs on stderr, where it is a terminal and the log is for people."""
+    log_format = settings.log_format or logs.default_format()
+    if log_format != "console" or not output.redraws(sys.stderr):
+        return contextlib.nullcontext()
+    from automigrate.cli.progress import Progress
+
+    progress = Progress()
+    migrator.add_listener(progress)
+    return progress.shown()
 
 
 def _health(settings: Settings, migrator: Migrator) -> contextlib.AbstractContextManager[object]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from automigrate.cli import output, seen
+from automigrate.cli import completing, output, seen
 from automigrate.cli.history import lines, recorded_in
 from automigrate.cli.local import as_json, local, project_of
 from automigrate.errors import ConfigurationError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @local("automigrate show head", "automigrate show 3f2a --sql")
-@click.argument("revision")
+@click.argument("revision", shell_complete=completing.revisions)
 @click.option("--sql", is_flag=True, help="Its statements and locks, from a scratch database.")
 @as_json
 def command(settings: Settings, *, revision: str, sql: bool, as_json: bool) -> int:

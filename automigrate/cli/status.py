@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from automigrate.cli import output, reports, running
-from automigrate.cli.group import configured
+from automigrate.cli.group import documented
 
 if TYPE_CHECKING:
     from automigrate.cli.settings import Settings
     from automigrate.verdict import Status
 
 
-@configured
+@documented("automigrate status", "automigrate status --json")
 @click.option("--json", "as_json", is_flag=True, help="Print the status as JSON.")
 def command(settings: Settings, *, as_json: bool) -> int:
     """Show how the schema relates to the code: verdict, heads, what is pending, who migrates.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from automigrate.cli import output, running
-from automigrate.cli.group import configured
+from automigrate.cli.group import documented
 from automigrate.cli.locks import lines
 from automigrate.errors import RecoveryError
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from automigrate.cli.settings import Settings
 
 
-@configured
+@documented("automigrate unlock")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def command(settings: Settings, *, yes: bool) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+def command(settings: Settings, *, yes: bool, as_json: bool) -> int:
     """End the session that holds the migration lock, after showing it and asking.
 
     The revision it is at is rolled back, as far as it is transactional; the journal tells the rest.
@@ -27,13 +28,18 @@ def command(settings: Settings, *, yes: bool) -> int:
     """
     with running.migrating(settings) as migrator:
         state = migrator.locks()
-        for line in lines(state):
+        for line in () if as_json else lines(state):
             output.line(line)
         if state.holder is None:
+            if as_json:
+                output.json_line({"holder": None, "ended": False})
             return 0
         if not yes and not _asked(state.holder.pid):
             raise RecoveryError("not confirmed; nothing was done.")
         ended = migrator.unlock(state.holder.pid)
+    if as_json:
+        output.json_line({"holder": state.holder.pid, "ended": ended})
+        return 0
     done = "was ended" if ended else "had let go of the lock already"
     output.line(f"automigrate: backend {state.holder.pid} {done}")
     return 0

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from automigrate.cli import running
-from automigrate.cli.group import configured
+from automigrate.cli.group import documented
 
 if TYPE_CHECKING:
     from automigrate.cli.settings import Settings
 
 
-@configured
+@documented("automigrate wait --timeout 10m")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(settings: Settings, *, as_json: bool) -> int:
     """Wait until the schema is right, and never change it.

@@ -29,6 +29,8 @@ __all__ = ["Observer", "blockers_of"]
 
 FIRST_LOOK = 0.2
 INTERVAL = 0.5
+TOLD_AGAIN = 10.0
+"""Seconds after which the same blockers are news again; then after twice as long, and so on."""
 
 BLOCKERS = """\
 select a.pid, coalesce(a.application_name, ''), coalesce(a.usename, ''), coalesce(a.state, ''),
@@ -96,6 +98,7 @@ class Observer:
         self._since = 0.0
         self._revision_since: dict[str, float] = {}
         self._blocked_since: float | None = None
+        self._told: tuple[tuple[object, ...], float] = ((), 0.0)
         self.blockers: tuple[Blocker, ...] = ()
         """Who blocked the current attempt, as last seen."""
         self.out_of_time = False
@@ -181,11 +184,7 @@ class Observer:
         now = time.monotonic()
         if self._blocked_since is None:
             self._blocked_since = now
-        self._emit(
-            BlockersSeen(
-                revision=revision, blockers=blockers, waited_seconds=now - self._blocked_since
-            )
-        )
+        self._tell_blockers(revision, blockers, now - self._blocked_since)
         limit = self._options.cancel_blockers
         for row in rows if limit is not None else ():
             if row[7] and row[6] > limit:
@@ -193,6 +192,18 @@ class Observer:
                 ended = f"ended session {row[0]}, idle in its transaction for {row[6]:.0f} s"
                 self._emit(RevisionRecovered(revision=revision, action=ended))
         return blockers
+
+    def _tell_blockers(self, revision: str, blockers: tuple[Blocker, ...], waited: float) -> None:
+        pids: tuple[object, ...] = (revision, *sorted(blocker.pid for blocker in blockers))
+        told, at = self._told
+        repeated = pids == told and at <= waited < max(2 * at, TOLD_AGAIN)
+        if not repeated:
+            self._told = pids, waited
+        self._emit(
+            BlockersSeen(
+                revision=revision, blockers=blockers, waited_seconds=waited, repeated=repeated
+            )
+        )
 
     def _look_at_progress(self, revision: str) -> None:
         assert self._connection is not None

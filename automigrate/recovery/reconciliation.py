@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from automigrate.scripts.checksum import checksum
+from automigrate.scripts.text import ScriptText
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -51,5 +50,5 @@ def reconcile(journal: Journal, graph: ScriptGraph, heads: Collection[str]) -> i
 
 def checksum_of(file: str) -> str | None:
     """Checksum of a script; `None` where its source is not there."""
-    path = Path(file)
-    return checksum(path.read_bytes()) if path.suffix == ".py" and path.exists() else None
+    text = ScriptText(file)
+    return text.checksum if text.exists else None

@@ -1,5 +1,7 @@
 """A checksum of what a migration script does, which reformatting it does not change.
 
+Whoever asks for the checksum of a file asks `ScriptText`, which knows the SQL files of it too.
+
 Comments, layout, quoting, docstrings, type annotations, `pass`, and the order of imports and
 imports that nothing uses do not count, so that formatters and import sorters may run over old
 scripts. Everything else does: every name, number and string of the code.

@@ -36,7 +36,7 @@ class LockedScript:
         file: its path, relative to the script directory.
         revision: its id.
         size: its size in bytes.
-        checksum: of its substance, see `automigrate.scripts.checksum`.
+        checksum: of its substance and its SQL files, see `automigrate.scripts.text`.
         down_revisions: as written in it; these three are `None` in a lock of format 1.
         depends_on: as written in it.
         branch_labels: as written in it.

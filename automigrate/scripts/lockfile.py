@@ -51,8 +51,8 @@ FORMAT = 2
 FORMATS = (1, FORMAT)
 SIZED_SCRIPTS = 100
 HEADER = """\
-# Written by `automigrate lock`; commit it. After a conflict in git: bring the revisions into one
-# line (`alembic merge heads`), then run `automigrate lock` again.
+# Written by `automigrate lock`; commit it. After a conflict in git, `automigrate merge` brings the
+# revisions into one line and writes this file anew.
 """
 SCRIPTS_SECTION = "[scripts]"
 SUMMARY_TYPES = {
@@ -245,14 +245,14 @@ def relative_file(location: ScriptLocation, file: str) -> str:
 
 
 def _locked(location: ScriptLocation, script: Revision) -> LockedScript:
-    from automigrate.scripts.checksum import checksum  # a parser, not needed at startup
+    from automigrate.scripts.text import ScriptText  # a parser, not needed at startup
 
-    source = content(script.file)
+    text = ScriptText(script.file)
     return LockedScript(
         file=relative_file(location, script.file),
         revision=script.revision,
-        size=len(source),
-        checksum=checksum(source, script.file),
+        size=len(text.source),
+        checksum=text.checksum,
         down_revisions=script.down_revisions,
         depends_on=script.depends_on,
         branch_labels=script.branch_labels,
@@ -308,8 +308,9 @@ def _summary(path: Path, text: str) -> LockedHeads | None:
     for line in text.partition(SCRIPTS_SECTION)[0].splitlines():
         if line.startswith(CONFLICT_MARKERS):
             raise ScriptError(
-                f"{path} has conflict markers of git: two branches each added a revision. Bring "
-                "the revisions into one line (`alembic merge heads`), then run `automigrate lock`."
+                f"{path} has conflict markers of git: two branches each added a revision. "
+                "`automigrate merge` brings them into one line and writes it anew; if they are in "
+                "one line already, `automigrate lock` does."
             )
         name, separator, value = line.partition(" = ")
         if separator and not line.startswith("#"):

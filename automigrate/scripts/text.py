@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from automigrate.scripts.checksum import checksum_of_tree
+from automigrate.scripts.companions import ENDING, checksum_with_companions
 from automigrate.scripts.files import content
 from automigrate.scripts.identifiers import syntax_tree
 
@@ -26,18 +27,34 @@ class ScriptText:
         return self.path.endswith(".py") and os.path.exists(self.path)  # noqa: PTH110 - Path takes ten times as long
 
     @cached_property
+    def source(self) -> bytes:
+        """What is in the file.
+
+        Raises:
+            ScriptImportError: it cannot be read.
+        """
+        return content(self.path)
+
+    @cached_property
     def tree(self) -> ast.Module:
         """Its syntax tree.
 
         Raises:
             ScriptImportError: it cannot be read, or has a syntax error.
         """
-        return syntax_tree(content(self.path), self.path)
+        return syntax_tree(self.source, self.path)
 
     @cached_property
     def checksum(self) -> str:
-        """Hash of its substance, see `automigrate.scripts.checksum`."""
-        return checksum_of_tree(self.tree)
+        """Hash of its substance, and of the SQL files that it runs.
+
+        Raises:
+            ScriptImportError: it, or one of those, cannot be read, or it has a syntax error.
+        """
+        own = checksum_of_tree(self.tree)
+        if ENDING.encode() not in self.source:  # the search takes as long as the hash
+            return own
+        return checksum_with_companions(own, self.tree, self.path)
 
     @cached_property
     def functions(self) -> dict[str, ast.FunctionDef]:

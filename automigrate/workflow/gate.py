@@ -167,7 +167,7 @@ class Gate:
             return
         found = lockfile.compare(project.location, lock, project.graph)
         for what, scripts in (
-            ("was edited after it was locked", found.edited),
+            ("was edited after it was locked, or an SQL file of it", found.edited),
             ("is in the lock and is missing", found.missing),
             ("is not in the lock", found.extra),
         ):
@@ -192,7 +192,7 @@ class Gate:
 
     def _applied(self) -> Iterator[Finding] | str:
         if self.status is None:
-            return "no database was named"
+            return "no database was named, or the scripts cannot be read"
         return self._edited(self.status)
 
     def _edited(self, status: Status) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -288,4 +289,6 @@ def test_the_command_line_goes_there_and_back(
     done = run("restore", str(path), "--yes")
     assert done.returncode == 0, done.stderr
     assert "the schema is at r1" in done.stdout
+    again = run("restore", str(path), "--yes", "--json")
+    assert json.loads(again.stdout) == {"restored": str(path), "heads": ["r1"]}
     assert database.rows("select count(*) from a") == [(1000,)]

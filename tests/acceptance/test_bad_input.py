@@ -353,7 +353,7 @@ CASES = (
         error=automigrate.MultipleHeadsError,
         exit_code=3,
         says=r"2 heads: r0002 \(.*r0002.*\.py\), r0003",
-        remedy="alembic merge heads",
+        remedy="automigrate merge",
     ),
     Case(
         spoil=unmanaged,

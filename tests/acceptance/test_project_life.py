@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from automigrate.cli.group import COMMANDS
 from tests.support.projects import Project
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ def test_two_branches_conflict_in_git_and_are_merged(desk: Desk) -> None:
     conflict = desk.git("merge", "left", code=None)
     assert "CONFLICT (content): Merge conflict in migrations/automigrate.lock" in conflict
     assert "conflict markers" in desk.run("upgrade", code=3)
+    assert "stale-lock" in desk.run("check", "--gate", "--only", "lock", code=3)
     desk.models("name: Mapped[str]\n    age: Mapped[int | None]\n    mail: Mapped[str | None]")
     assert "joins" in desk.run("merge")
     desk.run("upgrade")
@@ -282,6 +284,32 @@ def test_a_sql_revision_is_written_and_runs(desk: Desk) -> None:
     assert "FAILED" not in desk.run("check", "--gate", "--only", "round-trip")
 
 
+def test_an_edited_sql_file_is_an_edited_script(desk: Desk) -> None:
+    """Lock file, gate, verdict and journal see it, until it is as it was."""
+    files = json.loads(desk.run("new", "-m", "a view", "--sql", "--json"))["files"]
+    script, up, down = (desk.directory / file for file in files[:3])
+    up.write_text("create view one as select 1 as a;\n")
+    down.write_text("drop view one;\n")
+    assert f"edited versions/{script.name}" in desk.run("lock", "--check", code=3)
+    desk.run("lock")
+    desk.run("lock", "--check")
+    desk.run("upgrade")
+    assert "current" in desk.run("check")
+    for file in (up, down):
+        before = file.read_text()
+        file.write_text(before.replace("view one", "view  one"))
+        assert f"edited versions/{script.name}" in desk.run("lock", "--check", code=3)
+        gate = desk.run("check", "--gate", "--only", "lock", "--only", "applied", code=3)
+        assert "stale-lock" in gate
+        assert "edited-script" in gate
+        assert "scripts of applied revisions were changed" in desk.run("check", code=6)
+        assert json.loads(desk.run("status", "--json"))["verdict"] == "modified"
+        file.write_bytes(before.replace("\n", "\r\n").encode())
+        desk.run("lock", "--check")
+        assert "current" in desk.run("check")
+        file.write_text(before)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_printed_for_each_shell(desk: Desk, shell: str) -> None:
     """The script calls back with the variable that it names; commands are completed."""
@@ -291,16 +319,45 @@ def test_completion_is_printed_for_each_shell(desk: Desk, shell: str) -> None:
     assert "generate" in offered
 
 
-COMMANDS = (
-    "check completion diff generate history init merge new plan pull push reset seed show verify"
-)
+def test_values_are_completed(desk: Desk) -> None:
+    """Revisions, newest first, and choices; nothing, and no error, where there is no project."""
+    for name in ("one", "two"):
+        desk.run("new", "-m", name, "--rev-id", name)
+
+    def offered(line: str, **more: str) -> list[str]:
+        words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        told = desk.run(_AUTOMIGRATE_COMPLETE="bash_complete", **words, **more, code=0)
+        return [item.partition(",")[2] for item in told.split()]
+
+    assert offered("automigrate show ") == ["two", "one"]
+    assert offered("automigrate rollback --to o") == ["one"]
+    assert offered("automigrate upgrade --target t") == ["two"]
+    assert offered("automigrate upgrade --log-format ") == ["console", "json"]
+    assert offered("automigrate show ", AUTOMIGRATE_SCRIPT_LOCATION="elsewhere") == []
 
 
-@pytest.mark.parametrize("command", COMMANDS.split())
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_shows_an_example(desk: Desk, command: str) -> None:
     """`--help` ends with a line to copy."""
     told = desk.run(command, "--help")
     assert f"automigrate {command}" in told.partition("Examples:")[2]
+
+
+def test_machines_read_what_recording_and_unlocking_did(desk: Desk) -> None:
+    """`stamp`, `unlock` and `baseline` print JSON and nothing else."""
+    desk.models("name: Mapped[str]")
+    desk.run("generate", "-m", "first", "--rev-id", "one")
+    desk.run("upgrade")
+    assert json.loads(desk.run("unlock", "--json")) == {"holder": None, "ended": False}
+    assert json.loads(desk.run("stamp", "base", "--json")) == {"heads": []}
+    desk.database.execute("drop table alembic_version, automigrate_journal")
+    desk.database.execute("alter table users add column more text")
+    differs = json.loads(desk.run("baseline", "--json", code=6))
+    assert differs["stamped"] is False
+    assert [line for line in differs["differences"] if "more text" in line]
+    desk.database.execute("alter table users drop column more")
+    adopted = json.loads(desk.run("baseline", "--json"))
+    assert (adopted["heads"], adopted["stamped"]) == (["one"], True)
 
 
 def test_verify_judges_pending_revisions_by_the_real_tables(desk: Desk) -> None:

@@ -92,6 +92,11 @@ EVENTS: list[tuple[Event, str, int]] = [
         logging.WARNING,
     ),
     (
+        BlockersSeen(revision="b", blockers=(BLOCKER,), waited_seconds=2, repeated=True),
+        "blockers_seen",
+        logging.DEBUG,
+    ),
+    (
         ProgressSeen(revision="b", phase="building index", percent=12.5),
         "progress_seen",
         logging.DEBUG,
