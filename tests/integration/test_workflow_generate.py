@@ -8,7 +8,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from automigrate.database.url import DatabaseURL
 from automigrate.errors import ConfigurationError, MultipleHeadsError
+from automigrate.workflow.fingerprint import changes, fingerprint
 from automigrate.workflow.generate import generate
 from automigrate.workflow.revisions import merge, new
 from tests.support.workflow import Workbench, benches
@@ -420,6 +422,24 @@ def test_the_zoo_is_made_without_a_difference(bench: Workbench, database: Databa
     bench.upgrade(database)
     assert bench.differences(database, zoo()) == []
     assert bench.generate(zoo()).files == ()
+
+
+def test_the_zoo_is_what_sqlalchemy_itself_makes(bench: Workbench, database: Database) -> None:
+    """The catalogue is the same, also where autogenerate does not look: checks, exclusions."""
+    bench.generate(zoo())
+    bench.upgrade(database)
+    database.execute("drop table automigrate_journal")
+    with database.connect() as connection:
+        generated = fingerprint(connection, "alembic_version")
+    database.execute("drop schema zoo, public cascade; create schema public; create schema zoo")
+    engine = sa.create_engine(
+        DatabaseURL.parse(database.url).sqlalchemy_url(), poolclass=sa.pool.NullPool
+    )
+    zoo().create_all(engine)
+    with database.connect() as connection:
+        made = fingerprint(connection, "alembic_version")
+    assert any("amount_is_positive" in line for line in made)
+    assert changes(made, generated) == ""
 
 
 def test_the_zoo_comes_to_existing_tables_and_goes_again(
