@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Journal", "Recorded", "Saved"]
 
+# `restore_lsn` is text: SQLAlchemy does not know pg_lsn, and would warn in every autogenerate.
 # The columns of `ADD` came later; a row without `version_table` may be of any.
 FORM = """\
 select case when t.oid is null then 'missing' when exists (
@@ -56,13 +57,13 @@ create table {journal} (
   version_table text,
   backup text,
   restore_point text,
-  restore_lsn pg_lsn
+  restore_lsn text
 )"""
 
 ADD = """\
 alter table {journal} add column if not exists version_table text,
   add column if not exists backup text, add column if not exists restore_point text,
-  add column if not exists restore_lsn pg_lsn"""
+  add column if not exists restore_lsn text"""
 
 # For the look, and for FINISH: both ask for open rows, of which there are next to none.
 INDEX = """\
@@ -82,7 +83,7 @@ BEGIN = """\
 insert into {journal} (revision, down_revisions, direction, state, checksum, compatible,
   instance_host, instance_pid, application_version, automigrate_version, version_table, backup,
   restore_point, restore_lsn)
-values (%s, %s, %s, 'running', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::pg_lsn) returning id"""
+values (%s, %s, %s, 'running', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning id"""
 
 # For a revision that is one message, in its transaction: nobody could see it `running`.
 APPLIED = """\
@@ -94,7 +95,7 @@ values ($1, $2, $3, 'applied', $4, $5, $6, $7, $8, transaction_timestamp(), cloc
   $9, $10, $11, $12, $13, $14, $15, $16)"""
 APPLIED_TYPES = """\
 text, text[], text, text, boolean, text, text, text, text, integer, text, text, text, text, text, \
-pg_lsn"""
+text"""
 APPLIED_ARGUMENTS = ", ".join(["%s"] * 16)
 
 PROGRESS = "update {journal} set phase = %s, progress = %s::jsonb where id = %s"
