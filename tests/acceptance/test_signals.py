@@ -137,7 +137,7 @@ def test_a_signal_ends_a_waiter_at_once(database: Database, project: Project) ->
     until(
         lambda: database.rows(
             "select 1 from pg_stat_activity where datname = current_database() and state = 'idle' "
-            "and application_name like 'automigrate %' and query like '%pg_locks%'"
+            "and application_name like 'automigrate %' and query like 'select l.locked%'"
         ),
         "the waiter has asked for the holder",
     )

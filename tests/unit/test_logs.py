@@ -117,7 +117,7 @@ EVENTS: list[tuple[Event, str, int]] = [
 @pytest.fixture(autouse=True)
 def as_found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave structlog and the place of the log as they were."""
-    monkeypatch.setattr(logs, "_sink", logs._sink)
+    monkeypatch.setattr(logs, "_sink", logs._application_sink)
     yield
     structlog.reset_defaults()
 
