@@ -46,11 +46,8 @@ set_config('statement_timeout', '0', true), set_config('lock_timeout', %s, true)
   set_config('idle_in_transaction_session_timeout', '0', true),
   set_config('application_name', %s, false)"""
 
-# The same with parameters, for a message.
-MESSAGE_SETTINGS = """\
-set_config('statement_timeout', '0', true), set_config('lock_timeout', $1, true),
-  set_config('idle_in_transaction_session_timeout', '0', true),
-  set_config('application_name', $2, false)"""
+# The same for a message, where they are parameters of a prepared statement.
+MESSAGE_SETTINGS = SETTINGS % ("$1", "$2")
 
 ASYNCHRONOUS_COMMIT = "set_config('synchronous_commit', 'off', true)"
 
@@ -100,6 +97,7 @@ class RevisionTransaction:
         self._way_back: WayBack | None = None
         self._prepared = False
         self._recorded: list[str] | None = None
+        self._journal_row: Repeated
 
     def prepare(self) -> None:
         """Do what needs no answer of the database, once; the connection may be busy meanwhile."""
