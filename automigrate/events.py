@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from automigrate.values import frozen
 
 if TYPE_CHECKING:
     from automigrate.verdict import Blocker, Holder, Status, UpgradeReport
@@ -53,21 +54,21 @@ class Phase(enum.StrEnum):
     """Asked to stop; the current revision is being finished or rolled back."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PhaseEntered:
     """The run went into another phase."""
 
     phase: Phase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SchemaJudged:
     """The database was compared with the scripts."""
 
     status: Status
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ConnectionRetried:
     """No usable connection yet, or it was lost; it is tried again."""
 
@@ -76,7 +77,7 @@ class ConnectionRetried:
     wait_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LockWaited:
     """Another session holds the lock; told at the first sight of each holder."""
 
@@ -84,14 +85,14 @@ class LockWaited:
     waited_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LockTaken:
     """This process holds the lock now."""
 
     waited_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RevisionStarted:
     """A revision begins."""
 
@@ -104,7 +105,7 @@ class RevisionStarted:
     direction: str = "upgrade"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RevisionRetried:
     """A revision was rolled back and will be run again."""
 
@@ -116,7 +117,7 @@ class RevisionRetried:
     blockers: tuple[Blocker, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BlockersSeen:
     """The running revision waits for other sessions."""
 
@@ -127,7 +128,7 @@ class BlockersSeen:
     """The same sessions were told of not long ago; not logged again until the wait has doubled."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ProgressSeen:
     """The server reports progress of an index build."""
 
@@ -137,7 +138,7 @@ class ProgressSeen:
     """0 to 100; `None` where the phase has no measure."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RevisionApplied:
     """A revision is committed."""
 
@@ -150,7 +151,7 @@ class RevisionApplied:
     direction: str = "upgrade"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RevisionRecovered:
     """What an interrupted revision had left was put right."""
 
@@ -158,14 +159,14 @@ class RevisionRecovered:
     action: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunFinished:
     """The schema is right."""
 
     report: UpgradeReport
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunFailed:
     """The run ends with an error."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from automigrate.errors import ConfigurationError
+from automigrate.values import frozen
 
 if TYPE_CHECKING:
     import os
@@ -126,7 +127,7 @@ class OptionsInput(TypedDict, total=False):
     application_version: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Options:
     """Everything that can be set for a run; make one with `Options.of`."""
 

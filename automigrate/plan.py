@@ -11,7 +11,6 @@ The order of the questions matters and is the whole of the design:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from automigrate.errors import (
@@ -26,6 +25,7 @@ from automigrate.errors import (
     names,
 )
 from automigrate.options import AheadPolicy, Mode, ModifiedPolicy, Options
+from automigrate.values import frozen
 from automigrate.verdict import Holder, Status, Verdict
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class History(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class JournalEntry:
     """One row of the journal: one application of a revision."""
 
@@ -81,7 +81,7 @@ class JournalEntry:
         return self.state in {"running", "failed"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Observed:
     """What the database said, in one look."""
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from automigrate.database.connector import Connector
@@ -23,6 +22,7 @@ from automigrate.events import Event, Listener, Phase, PhaseEntered, SchemaJudge
 from automigrate.options import Mode, ModifiedPolicy
 from automigrate.scripts.location import locate
 from automigrate.scripts.reader import heads_at, read, wanted_heads
+from automigrate.values import field, mutable
 from automigrate.verdict import Verdict
 from automigrate.waiting import NoRoomError, Waiting
 
@@ -53,7 +53,7 @@ class NotWritableError(Exception):
     )
 
 
-@dataclass(slots=True, kw_only=True)
+@mutable
 class Run:
     """The parts and facts of one call; survives the loss of its session."""
 

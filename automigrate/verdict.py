@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from automigrate.values import frozen
 
 __all__ = [
     "AppliedRevision",
@@ -58,7 +59,7 @@ class Outcome(enum.StrEnum):
     """The mode is `off`: nothing was looked at."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Holder:
     """The session that holds the migration lock, as far as the server shows it."""
 
@@ -82,7 +83,7 @@ class Holder:
         return f"{parts[0]} ({', '.join(parts[1:])})" if len(parts) > 1 else parts[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Blocker:
     """A session that a statement of a revision waits for."""
 
@@ -111,7 +112,7 @@ class Blocker:
         return f"{name} ({', '.join(parts)})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AppliedRevision:
     """One revision that a run applied or undid."""
 
@@ -123,7 +124,7 @@ class AppliedRevision:
     attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Status:
     """What a look at the database and the scripts found, and what follows from it."""
 
@@ -153,7 +154,7 @@ class Status:
         return self.verdict in {Verdict.CURRENT, Verdict.AHEAD, Verdict.MODIFIED}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class UpgradeReport:
     """What one call found and did."""
 
@@ -176,7 +177,7 @@ class UpgradeReport:
     """Where the backup is that was made before."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Loss:
     """Data that a downgrade destroys."""
 
@@ -206,7 +207,7 @@ class Loss:
         return f"{self.revision} {self.what} {name}".rstrip() + f": {size}{said}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RollbackStep:
     """One revision that is to be undone."""
 
@@ -225,7 +226,7 @@ class RollbackStep:
     """Data that it destroys; losses of nothing are left out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RollbackPlan:
     """What a rollback would do, in order."""
 
@@ -247,7 +248,7 @@ class RollbackPlan:
         return tuple(step for step in self.steps if step.irreversible)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DowngradeReport:
     """What a rollback did."""
 
@@ -263,7 +264,7 @@ class DowngradeReport:
     """Time of the whole call."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BaselineReport:
     """How an unmanaged database compares with a revision."""
 
@@ -277,7 +278,7 @@ class BaselineReport:
     """Whether the revision was recorded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BackupReport:
     """A backup that was made and verified."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from automigrate.database import signature
 from automigrate.database.redaction import scrub
 from automigrate.options import LONGEST_IDENTIFIER
+from automigrate.values import field, frozen, mutable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Descent", "Work"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Descent:
     """What is to be undone."""
 
@@ -43,7 +43,7 @@ class Descent:
     """By revision: SQL that undoes it, where no script does."""
 
 
-@dataclass(slots=True, kw_only=True)
+@mutable
 class Work:
     """One run under the lock."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Any
 
 from automigrate.logs import FORMATS, LEVELS
@@ -16,6 +15,7 @@ from automigrate.options import (
     ModifiedPolicy,
     PoolerPolicy,
 )
+from automigrate.values import frozen
 
 __all__ = ["BY_KEY", "BY_NAME", "SETTINGS", "WORKFLOW", "Kind", "Setting"]
 
@@ -45,7 +45,7 @@ class Kind(enum.Enum):
     """May be given several times."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Setting:
     """One setting, with the same name wherever it is given."""
 

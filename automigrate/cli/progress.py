@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from automigrate.events import (
@@ -26,6 +26,7 @@ from automigrate.events import (
     RunFailed,
     RunFinished,
 )
+from automigrate.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ FADES_AFTER = 3.0
 """Seconds after which what was seen on the server is over: the observer looks much more often."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Scene:
     """What is to be seen at one moment.
 

@@ -12,13 +12,13 @@ import math
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from automigrate.cli.catalogue import BY_KEY, BY_NAME, Kind, Setting
 from automigrate.errors import ConfigurationError
 from automigrate.options import Options, OptionsInput
+from automigrate.values import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -41,7 +41,7 @@ NO_DATABASE = (
 _OPTIONS = frozenset(Options.__dataclass_fields__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Settings:
     """Everything one command was told, checked."""
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from automigrate.database import url_reading
 from automigrate.database.redaction import encoded, scrub
 from automigrate.database.url_reading import SECRET_PARAMETERS
 from automigrate.errors import ConfigurationError
+from automigrate.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,7 +39,7 @@ _PLAIN_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+@frozen
 class DatabaseURL:
     """Where the database is and how to connect to it, as libpq parameters.
 

@@ -6,17 +6,17 @@ Alembic's own rules for `alembic.ini` and `[tool.alembic]` in `pyproject.toml`, 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from automigrate.errors import ConfigurationError, ScriptError, ScriptImportError
 from automigrate.scripts.settings import AlembicSettings, load_ini, load_toml
 from automigrate.scripts.stamp import Remembered, stamp
+from automigrate.values import frozen
 
 __all__ = ["ScriptLocation", "locate"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ScriptLocation:
     """A script directory and how to read it.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from automigrate.values import frozen
 
 __all__ = ["LockDifferences", "LockFile", "LockedHeads", "LockedScript"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LockedHeads:
     """The first section: all that a startup needs.
 
@@ -28,7 +28,7 @@ class LockedHeads:
     sizes_digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LockedScript:
     """One script as it was when the lock was written.
 
@@ -51,7 +51,7 @@ class LockedScript:
     branch_labels: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LockFile:
     """The whole lock.
 
@@ -64,7 +64,7 @@ class LockFile:
     scripts: tuple[LockedScript, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LockDifferences:
     """How the scripts differ from the lock; false when they do not.
 

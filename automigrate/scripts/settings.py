@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path  # noqa: TC003  see `runtime-evaluated-decorators`
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from automigrate.errors import ConfigurationError
+from automigrate.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ READ = (
 LEGACY_PREPEND_SYS_PATH = re.compile(r", *|(?: +)|\:")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AlembicSettings:
     """What one configuration file says, or two of them together; `None` is not said.
 
