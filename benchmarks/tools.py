@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from automigrate.database.url import DatabaseURL
 
-__all__ = ["FLOOR", "PSQL", "TOOLS", "Tool"]
+__all__ = ["FLOOR", "PSQL", "ROOT", "TOOLS", "Tool"]
 
 ROOT = Path(__file__).parents[1]
 CONNECT = """\

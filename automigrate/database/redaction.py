@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,26 +15,23 @@ _SHORTEST = 3  # a shorter secret is in every other word
 _NAME = r"(?:\w*password|\w*passwd|\bpwd|oauth_client_secret|scram_(?:client|server)_key)"
 _QUOTED = r"'(?:\\.|''|[^'\\])*'?" + r'|"(?:\\.|[^"\\])*"?'
 # Each pattern keeps its first group, and its second where there is one.
-_PATTERNS = tuple(
-    re.compile(pattern, re.IGNORECASE | re.DOTALL)
-    for pattern in (
-        # scheme://user:SECRET@ up to the last @, since an unescaped one may be in the password;
-        # but not host:5432/path with an @ further on.
-        r"([a-z][a-z0-9+.-]*://[^\s:/@]*:)(?!\d{1,5}(?:[/?,\s]|$))\S*(@)",
-        # ?password=SECRET& in a URL
-        rf"([?&]{_NAME}=)[^&\s'\"]*",
-        # password=SECRET, password = 'SECRET', 'password': 'SECRET', PGPASSWORD=SECRET
-        rf"((?<![?&]){_NAME}['\"]?\s*[=:]\s*)(?:{_QUOTED}|(?:\\.|[^\s\\])+)",
-        # alter role app password 'SECRET'
-        r"(\bpassword\s+E?)(?:'(?:\\.|''|[^'\\])*'?)",
-        # What libpq, SQLAlchemy and Python say about a URL that they split in the wrong place.
-        r'(missing "=" after ")[^"]*(")',
-        r'(invalid integer value ")[^"]*(" for connection option)',
-        r'(percent-encoded (?:token|value): ")[^"]*(")',
-        r'(host name "|host ")[^"]*(@)',
-        r"(SQLAlchemy URL from (?:given URL )?string )(?:'[^']*'|\S+)",
-        r"(invalid literal for int\(\) with base 10: )(?:'[^']*'|\S+)",
-    )
+_PATTERNS = (
+    # scheme://user:SECRET@ up to the last @, since an unescaped one may be in the password;
+    # but not host:5432/path with an @ further on.
+    r"([a-z][a-z0-9+.-]*://[^\s:/@]*:)(?!\d{1,5}(?:[/?,\s]|$))\S*(@)",
+    # ?password=SECRET& in a URL
+    rf"([?&]{_NAME}=)[^&\s'\"]*",
+    # password=SECRET, password = 'SECRET', 'password': 'SECRET', PGPASSWORD=SECRET
+    rf"((?<![?&]){_NAME}['\"]?\s*[=:]\s*)(?:{_QUOTED}|(?:\\.|[^\s\\])+)",
+    # alter role app password 'SECRET'
+    r"(\bpassword\s+E?)(?:'(?:\\.|''|[^'\\])*'?)",
+    # What libpq, SQLAlchemy and Python say about a URL that they split in the wrong place.
+    r'(missing "=" after ")[^"]*(")',
+    r'(invalid integer value ")[^"]*(" for connection option)',
+    r'(percent-encoded (?:token|value): ")[^"]*(")',
+    r'(host name "|host ")[^"]*(@)',
+    r"(SQLAlchemy URL from (?:given URL )?string )(?:'[^']*'|\S+)",
+    r"(invalid literal for int\(\) with base 10: )(?:'[^']*'|\S+)",
 )
 
 
@@ -49,7 +47,7 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
         text: a driver's message, a statement, a traceback.
         secrets: as in `DatabaseURL.secrets`; also found percent-encoded or escaped by quoting.
     """
-    for pattern in _PATTERNS:
+    for pattern in _compiled():
         text = pattern.sub(_kept, text)
     forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
     for form in sorted(forms, key=len, reverse=True):
@@ -58,6 +56,12 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
         elif form != _STARS:
             text = re.sub(re.escape(form), _STARS, text, flags=_flags(form))
     return text
+
+
+@cache
+def _compiled() -> tuple[re.Pattern[str], ...]:
+    """Compile the patterns when the first text comes: most processes have none."""
+    return tuple(re.compile(pattern, re.IGNORECASE | re.DOTALL) for pattern in _PATTERNS)
 
 
 def _kept(found: re.Match[str]) -> str:

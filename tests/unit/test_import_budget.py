@@ -130,3 +130,20 @@ from automigrate.cli import plain
 assert plain.read(["upgrade", "--database-url", "postgresql://x/y"]) is not None
 """
     assert imported_by(program).isdisjoint(LIBRARIES | SLOW_PARTS_OF_PYTHON - {"socket"})
+
+
+def test_only_a_process_of_our_own_collects_garbage_seldom() -> None:
+    """The command sets the collector's thresholds; a call from within a program leaves them."""
+    program = (
+        "import gc, sys, automigrate.__main__ as command; before = gc.get_threshold();"
+        "command.main({arguments}); print(gc.get_threshold() == before)"
+    )
+    for arguments, same in (("", "False"), ("['--version']", "True")):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(arguments=arguments), "--version"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert done.stdout.splitlines()[-1] == same
