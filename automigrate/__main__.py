@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from typing import TYPE_CHECKING
 
 from automigrate.cli import plain, running
 from automigrate.cli.settings import resolve
+from automigrate.cli.sparing import spare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from automigrate.cli.settings import Flags
 
 __all__ = ["main"]
-
-RARELY = (50_000, 20, 50)
-"""When the process collects cyclic garbage: its imports make objects that stay, and looking at them
-again and again takes a fifth of the time of importing SQLAlchemy and Alembic."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # no locale turns a right result into an encoding error
             stream.reconfigure(errors="backslashreplace")
     if arguments is None:
-        gc.set_threshold(*RARELY)
+        spare()
     given = sys.argv[1:] if arguments is None else arguments
     flags = plain.read(given)
     if flags is not None:

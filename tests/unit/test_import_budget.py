@@ -147,3 +147,20 @@ def test_only_a_process_of_our_own_collects_garbage_seldom() -> None:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         assert done.stdout.splitlines()[-1] == same
+
+
+def test_a_process_of_our_own_imports_alembic_without_pygments() -> None:
+    """Which only mako wants, for colours; who asks for mako's plugin itself gets it."""
+    program = (
+        "from automigrate.cli.sparing import spare; spare(); import alembic.config, sys;"
+        "assert 'pygments' not in sys.modules, 'imported';"
+        "import mako.ext.pygmentplugin as plugin; print(plugin.MakoLexer.__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout.strip() == "MakoLexer"
