@@ -11,8 +11,6 @@ from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tenacity import Retrying, retry_if_exception
-
 from automigrate.database.session import SessionLostError
 from automigrate.deadline import jittered
 from automigrate.errors import AutomigrateError, StepTimeoutError, StoppedError, UpgradeError
@@ -114,6 +112,7 @@ class Step:
             first = [error]
         else:
             return
+        from tenacity import Retrying, retry_if_exception  # 13 ms, and most revisions need none
 
         def attempt() -> None:
             if first:

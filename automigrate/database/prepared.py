@@ -7,7 +7,7 @@ one of several statements in a message.
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import NamedTuple
 
 __all__ = ["Prepared", "Repeated"]
@@ -35,7 +35,7 @@ class Prepared:
         self._names: dict[str, str] = {}
         self._made = 0
         # A pooler may lend us a session on which an earlier run has left its own.
-        self._prefix = f"automigrate_{secrets.token_hex(4)}"
+        self._prefix = f"automigrate_{os.urandom(4).hex()}"
 
     def call(self, repeated: Repeated) -> list[str]:
         """Return the statements that carry it out: one, or two at the first time."""
