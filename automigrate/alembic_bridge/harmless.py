@@ -1,9 +1,10 @@
-"""Whether a script's downgrade() may be called just to see its SQL.
+"""Whether a script's upgrade() or downgrade() may be called just to see its SQL.
 
-A downgrade may delete files, call a service or open a database connection of its own. So it is run
-for its SQL only when every name that it uses is known to do nothing but build SQL: Alembic's `op`,
+It may delete files, call a service or open a database connection of its own. So it is run for its
+SQL only when every name that it uses is known to do nothing but build SQL: Alembic's `op`,
 SQLAlchemy's constructs and column types, plain values, and functions of the script for which the
-same holds.
+same holds; and when what would be called is the function whose text was read, not one that a
+decorator or an assignment has put in its place.
 """
 
 from __future__ import annotations
@@ -36,10 +37,15 @@ _PACKAGES = {
 }
 _STANDARD = {"collections", "datetime", "decimal", "enum", "itertools", "json", "re", "string"}
 _STANDARD |= {"textwrap", "typing", "uuid"}
+_OF_ALEMBIC = ("alembic.ddl", "alembic.op", "alembic.util")
+"""Beginnings of the modules that only build SQL; others run environments and commands."""
 _CONNECTING = {
     "async_engine_from_config",
     "create_async_engine",
+    "create_database",
     "create_engine",
+    "database_exists",
+    "drop_database",
     "engine_from_config",
     "run_async",
 }
@@ -120,6 +126,7 @@ def _check(
 ) -> None:
     """Check every name that a function of the script uses, and every function it calls."""
     seen.add(name)
+    _check_definition(functions[name], vars(module).get(name))
     nodes = _nodes(functions[name])
     local = _local_names([*ast.walk(functions[name].args), *nodes])
     for node in nodes:
@@ -138,6 +145,17 @@ def _check(
                 _check(root, module, functions, refused, seen)
             continue
         _check_object(root, attributes, module)
+
+
+def _check_definition(function: ast.FunctionDef, defined: object) -> None:
+    """Check that what the script's name stands for is what its text says."""
+    for decorator in function.decorator_list:
+        raise _ObstacleError(f"{function.name}() is decorated with {ast.unparse(decorator)}")
+    if (
+        not isinstance(defined, types.FunctionType)
+        or defined.__code__.co_firstlineno != function.lineno
+    ):
+        raise _ObstacleError(f"{function.name} is another function than the one of that name")
 
 
 def _nodes(function: ast.FunctionDef) -> list[ast.AST]:
@@ -193,12 +211,21 @@ def _check_import(node: ast.Import | ast.ImportFrom) -> None:
         sources = [node.module or "."]
     else:
         sources = [alias.name for alias in node.names]
+    if sources == ["alembic"] and isinstance(node, ast.ImportFrom):
+        sources = [f"alembic.{alias.name}" for alias in node.names]
     for source in sources:
-        if source.partition(".")[0] not in _PACKAGES | _STANDARD:
+        if not _is_harmless(source):
             raise _ObstacleError(f"it imports {source}, which may do more than build SQL")
     for alias in node.names:
-        if alias.name in _CONNECTING or (sources == ["alembic"] and alias.name == "context"):
+        if alias.name in _CONNECTING:
             raise _ObstacleError(f"it imports {alias.name}")
+
+
+def _is_harmless(module: str) -> bool:
+    package = module.partition(".")[0]
+    if package == "alembic":
+        return module == "alembic" or module.startswith(_OF_ALEMBIC)
+    return package in _PACKAGES | _STANDARD
 
 
 def _check_object(root: str, attributes: list[str], module: types.ModuleType) -> None:
@@ -228,5 +255,4 @@ def _builds_sql(found: Any) -> bool:
         source = getattr(found, "__module__", None) or type(found).__module__
         if getattr(found, "__name__", "") in _CONNECTING:
             return False
-    package = source.partition(".")[0]
-    return package in _PACKAGES | _STANDARD and source != "alembic.context"
+    return _is_harmless(source)

@@ -38,10 +38,11 @@ _WITHOUT_ANSWER = re.compile(
     re.IGNORECASE,
 )
 
-# Anywhere behind a semicolon: what ends a transaction, or a PL/pgSQL block, which is harmless and
-# too much to tell apart here.
+# Anywhere behind a semicolon: what ends a transaction, drops what is prepared, or ends a PL/pgSQL
+# block, which is harmless and too much to tell apart here.
 _MAY_END_TRANSACTION = re.compile(
-    r";\s*(?:abort|begin|commit|end|prepare|release|rollback|savepoint|start)\b", re.IGNORECASE
+    r";\s*(?:abort|begin|commit|deallocate|end|prepare|release|rollback|savepoint|start)\b",
+    re.IGNORECASE,
 )
 
 # What leads to a connection or a result.

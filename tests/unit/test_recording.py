@@ -36,10 +36,19 @@ def upgrade():
 """
 
 
-def plain(body: str, directory: Path) -> bool:
-    """Tell whether a script with this body of `upgrade` is plain."""
+def plain(body: str, directory: Path, *, before: str = "", after: str = "") -> bool:
+    """Tell whether a script with this body of `upgrade` is plain.
+
+    Args:
+        body: of the function.
+        directory: where it is written to.
+        before: stands in front of the function's `def`.
+        after: stands behind it, at the left.
+    """
     path = directory / "script.py"
-    path.write_text(HEAD + textwrap.indent(textwrap.dedent(body).strip("\n"), "    "))
+    head = HEAD.replace("def upgrade", f"{before}def upgrade")
+    indented = textwrap.indent(textwrap.dedent(body).strip("\n"), "    ")
+    path.write_text(f"{head}{indented}\n{after}")
     module = ModuleType("script")
     exec(compile(path.read_text(), str(path), "exec"), vars(module))
     return is_plain(module, ScriptText(str(path)))
@@ -76,6 +85,10 @@ def test_what_only_says_what_to_do_is_plain(body: str, tmp_path: Path) -> None:
         "op.run_async(lambda connection: None)",
         'import requests\nop.execute("drop table t")',
         "print(1)",
+        'from sqlalchemy_utils import create_database\ncreate_database("postgresql:///x")',
+        'import sqlalchemy_utils\nsqlalchemy_utils.drop_database("postgresql:///x")',
+        'from alembic import command\ncommand.upgrade(None, "head")',
+        "from alembic.config import Config\nConfig()",
         'SEEN.append("a")',
         'SEEN[0] = "a"',
         "if op.get_context().as_sql:\n    pass",
@@ -158,3 +171,27 @@ def test_an_error_of_the_script_is_left_for_its_turn() -> None:
         raise RuntimeError(msg)
 
     assert Recorder(Connection()).record(upgrade, {}) is None  # type: ignore[arg-type]
+
+
+CHECKED = """\
+def checked(function):
+    return lambda: os.path.exists("/x") and function()
+
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"{CHECKED}@checked\n", ""),
+        (CHECKED, "upgrade = checked(upgrade)"),
+        ("", "def other():\n    os.remove('x')\n\n\nupgrade = other"),
+        ("", "class Upgrade:\n    __call__ = staticmethod(upgrade)\n\n\nupgrade = Upgrade()"),
+    ],
+    ids=["decorated", "wrapped", "replaced", "object"],
+)
+def test_only_the_function_that_was_read_is_plain(before: str, after: str, tmp_path: Path) -> None:
+    """What a decorator or an assignment puts in its place may do anything."""
+    assert plain("pass", tmp_path)
+    assert not plain("pass", tmp_path, before=before, after=after)
