@@ -32,14 +32,15 @@ from automigrate.alembic_bridge.env_run import (
 )
 from automigrate.alembic_bridge.manners import speak_as
 from automigrate.alembic_bridge.mirror import Mirror
-from automigrate.alembic_bridge.percents import literal_percents
+from automigrate.alembic_bridge.percents import literal_percents, looked_through_for_placeholders
 from automigrate.alembic_bridge.recording import NeedsAnswerError, Recorder
 from automigrate.alembic_bridge.render import steps_down
 from automigrate.alembic_bridge.step import Step
 from automigrate.alembic_bridge.transaction import RevisionTransaction
 from automigrate.alembic_bridge.version_update import VersionUpdate
-from automigrate.database.session import Tables, quoted
+from automigrate.database.session import ASYNCHRONOUS, Tables, quoted
 from automigrate.errors import ConfigurationError, PermissionDeniedError, UpgradeError
+from automigrate.options import CommitPolicy
 from automigrate.sqlstate import driver_error
 
 if TYPE_CHECKING:
@@ -298,20 +299,25 @@ class _Run:
     ) -> None:
         """Create version table and journal, or widen the version's column for long revision ids.
 
-        The version table comes first: where it is missing, a database with tables is refused.
+        The version table comes first: where it is missing, a database with tables is refused. The
+        first commit that waits for the disk makes them durable, see `CommitPolicy`.
         """
+        raw = work.session.connection
+        durable = work.options.commits is CommitPolicy.EVERY
         longest = max(map(len, revisions), default=0)
         column: Any = context._version.c.version_num.type  # noqa: SLF001
         column.length = max(column.length, longest)
         with _telling_what_lacks(work.journal.schema):
             if not heads:
                 with work.lock.guarding():
+                    if not durable:
+                        raw.execute(ASYNCHRONOUS)
                     context._ensure_version_table()  # noqa: SLF001
-            work.session.connection.commit()
-            with autocommitting(work.session.connection):
+            raw.commit()
+            with autocommitting(raw):
                 work.journal.widen_version_column(work.tables.version, longest)
                 with work.lock.guarding():
-                    work.journal.create()
+                    work.journal.create(durable=durable)
 
     @contextmanager
     def _recording(self) -> Iterator[Recorder]:
@@ -359,20 +365,11 @@ class _Run:
         execution: Any,
         *_: Any,
     ) -> tuple[str, Any]:
-        if not parameters and _looked_through_for_placeholders(execution):
+        if not parameters and looked_through_for_placeholders(execution):
             statement = literal_percents(statement)
         if self._step is not None and self._recorder is None:
             statement = self._step.conduct.on_statement(statement)
         return statement, parameters
-
-
-def _looked_through_for_placeholders(execution: Any) -> bool:
-    """Whether the driver gets a text that SQLAlchemy has not escaped, and parameters with it."""
-    return (
-        execution is not None
-        and execution.compiled is None
-        and not execution.execution_options.get("no_parameters")
-    )
 
 
 @contextmanager

@@ -7,7 +7,9 @@ Only such statements, which would fail, are changed.
 
 from __future__ import annotations
 
-__all__ = ["literal_percents"]
+from typing import Any
+
+__all__ = ["literal_percents", "looked_through_for_placeholders"]
 
 
 def literal_percents(statement: str) -> str:
@@ -16,3 +18,12 @@ def literal_percents(statement: str) -> str:
     if "%" not in single:
         return statement
     return statement.replace("%%", "%").replace("%", "%%")
+
+
+def looked_through_for_placeholders(execution: Any) -> bool:
+    """Whether the driver gets a text that SQLAlchemy has not escaped, and parameters with it."""
+    return (
+        execution is not None
+        and execution.compiled is None
+        and not execution.execution_options.get("no_parameters")
+    )

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import ClientCursor, sql
 
+from automigrate.database.journal_table import CHANGES, FORM
 from automigrate.database.prepared import Repeated
-from automigrate.database.session import JOURNAL_TABLE, VERSION_TABLE
+from automigrate.database.session import ASYNCHRONOUS, JOURNAL_TABLE, VERSION_TABLE
 from automigrate.plan import JournalEntry
 
 if TYPE_CHECKING:
@@ -24,55 +25,6 @@ if TYPE_CHECKING:
     import psycopg
 
 __all__ = ["Journal", "Recorded", "Saved"]
-
-# `restore_lsn` is text: SQLAlchemy does not know pg_lsn, and would warn in every autogenerate.
-# The columns of `ADD` came later; a row without `version_table` may be of any.
-FORM = """\
-select case when t.oid is null then 'missing' when exists (
-  select from pg_attribute a where a.attrelid = t.oid and a.attname = 'version_table'
-    and not a.attisdropped) then 'present' else 'older' end
-from (select to_regclass(%s) as oid) t"""
-
-CREATE = """\
-create table {journal} (
-  id bigint generated always as identity primary key,
-  revision text not null,
-  down_revisions text[] not null,
-  direction text not null check (direction in ('upgrade', 'downgrade', 'stamp')),
-  state text not null check (state in ('running', 'applied', 'failed', 'reverted')),
-  phase text not null default 'transaction',
-  compatible boolean not null default true,
-  checksum text,
-  downgrade_sql text,
-  downgrade_signature text,
-  downgrade_obstacle text,
-  progress jsonb,
-  started_at timestamptz not null default clock_timestamp(),
-  finished_at timestamptz,
-  instance_host text not null,
-  instance_pid integer not null,
-  application_version text,
-  automigrate_version text not null,
-  error text,
-  version_table text,
-  backup text,
-  restore_point text,
-  restore_lsn text
-)"""
-
-ADD = """\
-alter table {journal} add column if not exists version_table text,
-  add column if not exists backup text, add column if not exists restore_point text,
-  add column if not exists restore_lsn text"""
-
-# For the look, and for FINISH: both ask for open rows, of which there are next to none.
-INDEX = """\
-create index automigrate_journal_open on {journal} (revision)
-where state in ('running', 'failed')"""
-
-COMMENT = """\
-comment on table {journal} is 'Written by automigrate: one row per application of a revision. \
-The version table stays the truth; plain Alembic works without this one.'"""
 
 ENTRIES = """\
 select id, revision, down_revisions, direction, state, compatible, checksum, progress, error,
@@ -204,14 +156,19 @@ class Journal:
         """Whether the table is there."""
         return self._look() != "missing"
 
-    def create(self) -> None:
-        """Create the table if it is missing, or bring it to today's form; under the lock (H8)."""
-        form = self._look()
-        if form == "present":
+    def create(self, *, durable: bool = True) -> None:
+        """Create the table if it is missing, or bring it to today's form; under the lock (H8).
+
+        Args:
+            durable: whether its commit waits for the disk.
+        """
+        statements = [self._compose(text) for text in CHANGES[self._look()]]
+        if not statements:
             return
+        if not durable:
+            statements.insert(0, ASYNCHRONOUS.encode())
         with self._connection.transaction():
-            for statement in (CREATE, INDEX, COMMENT) if form == "missing" else (ADD,):
-                self._execute(statement)
+            self._connection.execute(b";\n".join(statements))
         self._look()
 
     def entries(self) -> tuple[JournalEntry, ...]:

@@ -161,6 +161,9 @@ PROTECTION = {
 }
 """Against time-outs set on the role, and so that the lock of a dead client frees in seconds."""
 
+ASYNCHRONOUS = "set local synchronous_commit = off"
+"""For a transaction whose commit need not wait for the disk, because a later one does."""
+
 RETURN = "unlisten *; select pg_advisory_unlock_all(); reset all"
 
 
