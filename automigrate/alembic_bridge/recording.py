@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["NeedsAnswerError", "Recorder", "is_plain"]
 
+# White space and comments; nested ones end twice.
+_NOTHING = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*(?:[^*]|\*(?!/))*\*/|\*/)*"
+
 # Nobody can do without the answer to the others: what returns rows, copies, or ends transactions.
 _WITHOUT_ANSWER = re.compile(
-    r"(?:\s|--[^\n]*(?:\n|\Z)|/\*(?:[^*]|\*(?!/))*\*/)*"
-    r"(?:alter|analyze|comment|create|delete|do|drop|grant|insert|reassign|refresh|revoke|"
+    rf"{_NOTHING}(?:alter|analyze|comment|create|delete|do|drop|grant|insert|reassign|refresh|revoke|"
     r"security|truncate|update)\b",
     re.IGNORECASE,
 )
@@ -41,7 +43,7 @@ _WITHOUT_ANSWER = re.compile(
 # Anywhere behind a semicolon: what ends a transaction, drops what is prepared, or ends a PL/pgSQL
 # block, which is harmless and too much to tell apart here.
 _MAY_END_TRANSACTION = re.compile(
-    r";\s*(?:abort|begin|commit|deallocate|end|prepare|release|rollback|savepoint|start)\b",
+    rf";{_NOTHING}(?:abort|begin|commit|deallocate|end|prepare|release|rollback|savepoint|start)\b",
     re.IGNORECASE,
 )
 
