@@ -23,10 +23,8 @@ from automigrate.errors import (
 from automigrate.options import SECTION
 from automigrate.scripts import lockfile
 from automigrate.workflow import comparison
-from automigrate.workflow.comparison import compare, metadata_of
-from automigrate.workflow.describing import described
+from automigrate.workflow.additions import differences
 from automigrate.workflow.downgrades import Way, way_back
-from automigrate.workflow.enums import enum_changes
 from automigrate.workflow.findings import Finding, Level
 from automigrate.workflow.fingerprint import changes, fingerprint
 from automigrate.workflow.formats import Check
@@ -315,12 +313,7 @@ class Gate:
         def steps(stage: Stage) -> Generator[RevisionStep, None, None]:
             for revision in stage.pending():
                 yield stage.up(revision)
-            script = compare(stage.context).upgrade_ops
-            assert script is not None
-            enums = enum_changes(stage.connection, metadata_of(stage.context), script)
-            created = [*enums.created, *enums.added_values]
-            found.extend(statement.statement for statement in created)
-            found.extend(described(script))
+            found.extend(differences(stage.context))
 
         try:
             self._rehearsal(models=models, configured=comparison.configured()).run(steps)

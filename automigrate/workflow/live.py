@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import DOMAIN, ENUM
 
 from automigrate.errors import ConfigurationError
 from automigrate.workflow import comparison
-from automigrate.workflow.comparison import compare
-from automigrate.workflow.describing import described
+from automigrate.workflow.additions import differences as differences_of
 from automigrate.workflow.development import require_development
-from automigrate.workflow.enums import enum_changes
 from automigrate.workflow.generate import Proposal, propose
 from automigrate.workflow.operations import DIALECT, leaves
 from automigrate.workflow.reaching import reaching
@@ -57,12 +56,7 @@ def differences(project: Project, url: DatabaseURL, models: Sequence[MetaData] |
     found: list[str] = []
 
     def steps(stage: Stage) -> Generator[RevisionStep, None, None]:
-        script = compare(stage.context).upgrade_ops
-        assert script is not None
-        enums = enum_changes(stage.connection, comparison.metadata_of(stage.context), script)
-        found.extend(statement.statement for statement in (*enums.created, *enums.added_values))
-        found.extend(described(script))
-        found.extend(statement.statement for statement in enums.dropped)
+        found.extend(differences_of(stage.context))
         yield from ()  # no step
 
     _run(project, url, models, steps)
@@ -136,9 +130,7 @@ def _statements(proposal: Proposal) -> Iterator[str]:
     context = MigrationContext.configure(
         dialect=DIALECT, opts={"as_sql": True, "output_buffer": buffer}
     )
-    with Operations.context(context) as operations:
-        for operation in leaves(proposal.operations):
-            operations.invoke(operation)
+    _invoke(context, proposal)
     yield from (part.strip() for part in buffer.getvalue().split(";\n\n") if part.strip())
 
 
@@ -148,7 +140,21 @@ def _apply(context: Any, connection: Connection, proposal: Proposal) -> None:
     connection.commit()
     for rename in proposal.renames:
         connection.execute(text(rename.statement))
+    _invoke(context, proposal)
+    connection.commit()
+
+
+def _invoke(context: Any, proposal: Proposal) -> None:
+    # Types are made by statements of their own; SQLAlchemy shall not make them with a table again.
+    for kind in (ENUM, DOMAIN):
+        context.impl.memo[f"pg_{kind.__visit_name__}"] = _Everything()
     with Operations.context(context) as operations:
         for operation in leaves(proposal.operations):
             operations.invoke(operation)
-    connection.commit()
+
+
+class _Everything(set[object]):
+    """Says of each type that it was made."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
