@@ -21,7 +21,7 @@ from automigrate.workflow.sequences import sequence_changes
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
 
-__all__ = ["Additions", "additions", "differences"]
+__all__ = ["Additions", "Differences", "additions", "differences"]
 
 SCHEMAS = text("select nspname from pg_namespace")
 
@@ -36,10 +36,21 @@ class Additions:
     after: list[ops.MigrateOperation]
     losses: list[str]
     warnings: list[str] = field(default_factory=list)
+    uncompared: list[str] = field(default_factory=list)
+    """Those of the warnings that say that something could not be compared."""
 
 
-def differences(context: MigrationContext) -> list[str]:
-    """Say in words what would bring the database to the models; changes nothing.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Differences:
+    """Between models and a database, in words."""
+
+    found: tuple[str, ...] = ()
+    uncompared: tuple[str, ...] = ()
+    """Why something could not be compared."""
+
+
+def differences(context: MigrationContext) -> Differences:
+    """Say what would bring the database to the models; changes nothing.
 
     Raises:
         ConfigurationError: there are no models.
@@ -49,7 +60,8 @@ def differences(context: MigrationContext) -> list[str]:
     added = additions(context, script)
     script.ops[:0] = added.before
     script.ops.extend(added.after)
-    return [*(statement.statement for statement in added.added_values), *described(script)]
+    values = (statement.statement for statement in added.added_values)
+    return Differences(found=(*values, *described(script)), uncompared=tuple(added.uncompared))
 
 
 def additions(context: MigrationContext, script: ops.UpgradeOps) -> Additions:
@@ -86,6 +98,7 @@ def additions(context: MigrationContext, script: ops.UpgradeOps) -> Additions:
         after=[*constraints.added, *domains.dropped, *enums.dropped, *sequences.dropped],
         losses=sequences.losses,
         warnings=[*enums.warnings, *constraints.warnings],
+        uncompared=constraints.warnings,
     )
 
 

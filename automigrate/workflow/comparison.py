@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from alembic.autogenerate import produce_migrations
 from alembic.autogenerate.render import _repr_type
-from sqlalchemy import CheckConstraint, DefaultClause, Sequence, types
+from sqlalchemy import CheckConstraint, DefaultClause, Sequence, exc, types
 from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.sql.elements import TextClause, conv
 
 from automigrate.database.session import JOURNAL_TABLE
-from automigrate.errors import ConfigurationError
+from automigrate.errors import ConfigurationError, ScriptError
 from automigrate.workflow.operations import DIALECT, escaped, expression_of
 
 if TYPE_CHECKING:
@@ -77,11 +77,20 @@ def compare(context: MigrationContext) -> MigrationScript:
 
     Raises:
         ConfigurationError: there are no models.
+        ScriptError: the server refuses what an extension of Alembic asks it.
     """
     metadata_of(context)
     target: Any = context.opts["target_metadata"]
     _normalise_defaults(context)
-    return produce_migrations(context, target)
+    try:
+        return produce_migrations(context, target)
+    except (exc.ProgrammingError, exc.NotSupportedError, exc.InternalError) as error:
+        reason = " ".join(str(error.orig).split("\n", 1)[0].split())
+        raise ScriptError(
+            f"models and database cannot be compared: {reason}. What env.py registers, such as a "
+            "view of alembic_utils, may need a table that no revision makes yet: generate that one "
+            "first, and register afterwards."
+        ) from error
 
 
 def metadata_of(context: MigrationContext) -> tuple[MetaData, ...]:
@@ -139,6 +148,7 @@ def _normalise_defaults(context: MigrationContext) -> None:
     if getattr(context.impl, "normalises_defaults", False):
         return
     impl: Any = context.impl
+    connection: Any = context.connection
     original = impl.compare_server_default
 
     def compare_server_default(
@@ -150,7 +160,11 @@ def _normalise_defaults(context: MigrationContext) -> None:
             spelled = _spelled(context, inspected, column)
             if spelled is not None:
                 return bool(spelled != found)
-        return bool(original(inspected, column, rendered, found))
+        try:
+            with connection.begin_nested():
+                return bool(original(inspected, column, rendered, found))
+        except exc.DBAPIError:  # for example a value that its enum type has not yet
+            return True
 
     impl.compare_server_default = compare_server_default
     impl.normalises_defaults = True

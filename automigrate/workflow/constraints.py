@@ -153,6 +153,10 @@ class _Comparison:
         for one in named:
             self._same_name(one, left.pop(str(one.name)))
         missing = [one for one in others if not self._same_definition(one, left)]
+        unknown = [one for one in missing if one.name is None and not one.spelled.definitions]
+        if unknown:  # any of those that are left may be it
+            self._warn("without a name", unknown[0])
+            return
         taken = {one.name for one in found if one.name not in left}
         for gone in left.values():
             if not gone.inherited and self._allowed(None, gone):
@@ -165,13 +169,16 @@ class _Comparison:
         if found.definition in wanted.spelled.definitions or found.inherited:
             return
         if not wanted.spelled.definitions:
-            self._changes.warnings.append(
-                f"constraint {found.name} on {self._place} cannot be compared, because the server "
-                f"refuses what the models say: {wanted.spelled.refusal}."
-            )
+            self._warn(found.name, wanted)
         elif self._allowed(wanted, found):
             self._changes.dropped.append(self._drop(found))
             self._changes.added.append(self._add(wanted, set()))
+
+    def _warn(self, name: str, wanted: _Wanted) -> None:
+        self._changes.warnings.append(
+            f"constraint {name} on {self._table.key} cannot be compared, because the server "
+            f"refuses what the models say: {wanted.spelled.refusal}."
+        )
 
     def _same_definition(self, wanted: _Wanted, left: dict[str, _Found]) -> bool:
         """Find it under another name; a name that the models give is given to it."""
@@ -275,10 +282,6 @@ class _Comparison:
     @property
     def _quoted(self) -> str:
         return quoted_name(self._table.name, self._table.schema)
-
-    @property
-    def _place(self) -> str:
-        return self._table.key
 
 
 def _constraints_of(table: Table) -> Iterator[Any]:

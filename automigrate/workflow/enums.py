@@ -1,7 +1,7 @@
 """Enum types: created before the columns that use them, extended, dropped after the last one.
 
 Alembic leaves all of this to the person who writes the revision; the package
-`alembic-postgresql-enum` does more (values renamed and removed) and takes over where it is used.
+`alembic-postgresql-enum` does more (values removed) and takes over where it is used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData, Table
     from sqlalchemy.engine import Connection
 
-__all__ = ["EnumChanges", "created_anew", "enum_changes"]
+__all__ = ["EnumChanges", "created_anew", "enum_changes", "values_moved"]
 
 Key = tuple["str | None", str]
 
@@ -74,6 +74,23 @@ def enum_changes(
         if key not in wanted and columns and columns <= gone:
             changes.dropped.append(Sql(f"DROP TYPE {_name(key)}", _create(key, values)))
     return changes
+
+
+def values_moved(
+    connection: Connection, metadata: Sequence[MetaData]
+) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
+    """Name the values that the models lack, and those that only they have: name → type, value."""
+    gone: dict[str, tuple[str, str]] = {}
+    made: dict[str, tuple[str, str]] = {}
+    if comparison.has_enum_package():
+        return gone, made
+    wanted = dict(_of_models(metadata))
+    for schema, name, found, _ in connection.execute(IN_DATABASE):
+        values = wanted.get((schema, name), found)
+        of, place = _name((schema, name)), f"{schema}.{name}" if schema else name
+        gone |= {f"{place}.{value}": (of, value) for value in found if value not in values}
+        made |= {f"{place}.{value}": (of, value) for value in values if value not in found}
+    return gone, made
 
 
 def created_anew(table: Table) -> Iterator[str]:

@@ -23,7 +23,7 @@ from automigrate.errors import (
 from automigrate.options import SECTION
 from automigrate.scripts import lockfile
 from automigrate.workflow import comparison
-from automigrate.workflow.additions import differences
+from automigrate.workflow.additions import Differences, differences
 from automigrate.workflow.downgrades import Way, way_back
 from automigrate.workflow.findings import Finding, Level
 from automigrate.workflow.fingerprint import changes, fingerprint
@@ -308,18 +308,23 @@ class Gate:
         return self._differences(models)
 
     def _differences(self, models: Sequence[MetaData] | None) -> Iterator[Finding]:
-        found: list[str] = []
+        found = Differences()
 
         def steps(stage: Stage) -> Generator[RevisionStep, None, None]:
+            nonlocal found
             for revision in stage.pending():
                 yield stage.up(revision)
-            found.extend(differences(stage.context))
+            found = differences(stage.context)
 
         try:
             self._rehearsal(models=models, configured=comparison.configured()).run(steps)
         except ConfigurationError as error:
             yield Finding(rule="no-models", level=Level.WARNING, message=str(error))
-        for difference in found:
+        except ScriptError as error:
+            yield Finding(rule="no-comparison", level=Level.ERROR, message=str(error))
+        for reason in found.uncompared:
+            yield Finding(rule="not-compared", level=Level.WARNING, message=reason)
+        for difference in found.found:
             yield Finding(
                 rule="models-differ",
                 level=Level.ERROR,

@@ -20,10 +20,11 @@ from automigrate.alembic_bridge.guard import process_guard
 from automigrate.errors import ConfigurationError, MultipleHeadsError
 from automigrate.scripts.files import list_scripts
 from automigrate.workflow.additions import additions
-from automigrate.workflow.comparison import compare
+from automigrate.workflow.comparison import compare, metadata_of
 from automigrate.workflow.describing import described
 from automigrate.workflow.downgrades import NOTHING_TO_UNDO
 from automigrate.workflow.draft import Draft, Phase
+from automigrate.workflow.enums import values_moved
 from automigrate.workflow.losses import losses
 from automigrate.workflow.operations import Remark, Sql, UsingColumn, leaves, quoted_name
 from automigrate.workflow.renames import Answers, index_renames
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from automigrate.workflow.project import Project
     from automigrate.workflow.rehearsal import Rehearsal, Stage
-    from automigrate.workflow.renames import Rename
+    from automigrate.workflow.renames import Rename, ValueRename
 
 __all__ = ["Generated", "Proposal", "generate", "propose"]
 
@@ -53,7 +54,7 @@ class Proposal:
     """What a comparison asks for."""
 
     operations: ops.UpgradeOps
-    renames: list[Rename] = field(default_factory=list)
+    renames: list[Rename | ValueRename] = field(default_factory=list)
     added_values: list[Sql] = field(default_factory=list)
     """Of enum types; must be committed before the rest."""
     losses: list[str] = field(default_factory=list)
@@ -168,8 +169,11 @@ def propose(context: MigrationContext, answers: Answers) -> Proposal:
     """
     connection = context.connection
     assert connection is not None
+    renames: list[Rename | ValueRename] = []
+    for value in answers.values(*values_moved(connection, metadata_of(context))):
+        connection.execute(text(value.statement.replace(":", r"\:")))
+        renames.append(value)
     script = _compared(context)
-    renames: list[Rename] = []
     for decide in (answers.tables, answers.columns):
         decided = decide(script)
         for rename in decided:

@@ -13,7 +13,8 @@ from sqlalchemy.dialects.postgresql import DOMAIN, ENUM
 
 from automigrate.errors import ConfigurationError
 from automigrate.workflow import comparison
-from automigrate.workflow.additions import differences as differences_of
+from automigrate.workflow.additions import Differences, differences as differences_of
+from automigrate.workflow.describing import describe
 from automigrate.workflow.development import require_development
 from automigrate.workflow.generate import Proposal, propose
 from automigrate.workflow.operations import DIALECT, leaves
@@ -46,21 +47,23 @@ class Pushed:
     _proposal: Proposal | None = field(default=None, repr=False)
 
 
-def differences(project: Project, url: DatabaseURL, models: Sequence[MetaData] | None) -> list[str]:
+def differences(
+    project: Project, url: DatabaseURL, models: Sequence[MetaData] | None
+) -> Differences:
     """Say what would bring a database to the models; changes nothing, locks nothing.
 
     Raises:
         ConfigurationError: there are no models.
         DatabaseUnavailableError: the database cannot be asked.
     """
-    found: list[str] = []
+    found: list[Differences] = []
 
     def steps(stage: Stage) -> Generator[RevisionStep, None, None]:
-        found.extend(differences_of(stage.context))
+        found.append(differences_of(stage.context))
         yield from ()  # no step
 
     _run(project, url, models, steps)
-    return found
+    return found[0]
 
 
 def push(
@@ -139,7 +142,7 @@ def _apply(context: Any, connection: Connection, proposal: Proposal) -> None:
         connection.execute(text(str(statement.sqltext)))
     connection.commit()
     for rename in proposal.renames:
-        connection.execute(text(rename.statement))
+        connection.execute(text(rename.statement.replace(":", r"\:")))
     _invoke(context, proposal)
     connection.commit()
 
@@ -150,7 +153,19 @@ def _invoke(context: Any, proposal: Proposal) -> None:
         context.impl.memo[f"pg_{kind.__visit_name__}"] = _Everything()
     with Operations.context(context) as operations:
         for operation in leaves(proposal.operations):
+            _require_executable(operation)
             operations.invoke(operation)
+
+
+def _require_executable(operation: Any) -> None:
+    """Refuse what an extension of Alembic can only write into a revision."""
+    try:
+        Operations._to_impl.dispatch(operation)  # noqa: SLF001 - as `Operations.invoke` does
+    except ValueError:
+        raise ConfigurationError(
+            f"push cannot {describe(operation)}: the extension of Alembic that proposes it only "
+            "writes it into revisions. Use `automigrate generate`, `automigrate upgrade`."
+        ) from None
 
 
 class _Everything(set[object]):

@@ -12,10 +12,10 @@ from sqlalchemy.dialects import postgresql as pg
 
 from automigrate.database.url import DatabaseURL
 from automigrate.workflow.gate import Gate
-from automigrate.workflow.generate import generate
+from automigrate.workflow.generate import generate, propose
 from automigrate.workflow.live import differences, push
 from automigrate.workflow.renames import Answers
-from tests.support.workflow import Workbench, benches
+from tests.support.workflow import Workbench, benches, context_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -396,6 +396,33 @@ def test_a_check_that_the_server_refuses_is_told(bench: Workbench, database: Dat
     assert 'column "prise" does not exist' in proposal.warnings[0]
 
 
+def test_a_role_that_makes_no_temporary_tables_sees_no_false_difference(
+    bench: Workbench, database: Database
+) -> None:
+    """What it cannot compare is told; Alembic's own comparison of defaults is left."""
+    name = database.rows("select current_database()")[0][0]
+    models = goods(
+        sa.Column("kind", sa.Text, server_default="it"),
+        sa.CheckConstraint("price > 0"),
+        sa.CheckConstraint("price < 9", name="rule"),
+    )
+    bench.generate(models)
+    bench.upgrade(database)
+    database.execute(
+        f'revoke temporary on database "{name}" from public;'
+        "do $$ begin if to_regrole('no_temp') is null then create role no_temp; end if; end $$;"
+        "grant select on all tables in schema public to no_temp"
+    )
+    with context_on(database, models) as context:
+        assert context.connection is not None
+        context.connection.execute(sa.text("set local role no_temp"))
+        proposal = propose(context, Answers())
+    database.execute("drop owned by no_temp; drop role no_temp")
+    assert proposal.described() == []
+    assert len(proposal.warnings) == 2
+    assert "permission denied to create temporary tables" in proposal.warnings[0]
+
+
 ENV = """
 from alembic import context
 import sqlalchemy as sa
@@ -559,13 +586,13 @@ def test_push_makes_types_sequences_and_checks(bench: Workbench, database: Datab
     url = DatabaseURL.parse(database.url)
     for wanted in (models(5, "a"), models(6, "a", "b")):
         before = database.dump_schema()
-        assert differences(bench.project, url, [wanted]) != []
+        assert differences(bench.project, url, [wanted]).found != ()
         assert database.dump_schema() == before
         pushed = push(
             bench.project, url, [wanted], answers=Answers(), force=False, confirm=lambda _: True
         )
         assert pushed.applied
-        assert differences(bench.project, url, [wanted]) == []
+        assert differences(bench.project, url, [wanted]).found == ()
     assert checks(database) == {"few": "CHECK ((stars < 6))"}
     assert "ALTER SEQUENCE numbers START WITH 6" in pushed.statements
 
@@ -582,5 +609,7 @@ def test_the_gate_sees_what_the_revisions_lack(bench: Workbench) -> None:
     models = goods(sa.CheckConstraint("price > 1", name="rule"))
     sa.Sequence("numbers", metadata=models)
     said = "\n".join(found(models))
+    wrong = goods(sa.CheckConstraint("prise > 1", name="rule"))
+    assert "cannot be compared" in found(wrong)[0]
     for change in ("CREATE SEQUENCE numbers", "drop constraint rule", "add check constraint rule"):
         assert change in said

@@ -295,6 +295,32 @@ def test_an_enum_goes_with_the_last_column_that_uses_it(
     assert database.rows("select count(*) from pg_type where typname = 'mood'") == [(0,)]
 
 
+def test_a_renamed_enum_value_keeps_its_rows(bench: Workbench, database: Database) -> None:
+    """One that goes and one that comes may be a rename: asked, refused, or said beforehand."""
+
+    def mood(*values: str) -> sa.MetaData:
+        return people(sa.Column("mood", sa.Enum(*values, name="mood"), server_default=values[0]))
+
+    bench.generate(mood("it's: sad", "glad"))
+    bench.upgrade(database)
+    database.execute("insert into people default values")
+    models = mood("blue", "glad")
+    with pytest.raises(ConfigurationError, match=r"value mood\.blue is new and mood\.it's: sad is"):
+        bench.generate(models)
+    made = bench.generate(models, ask=lambda candidate: candidate.old[0])
+    assert "rename value mood.it's: sad to blue" in made.operations
+    bench.upgrade(database)
+    assert database.rows("select mood::text from people") == [("blue",)]
+    assert bench.differences(database, models) == []
+    made = bench.generate(mood("grey", "glad"), renames=["mood.blue:grey"])
+    bench.upgrade(database)
+    assert database.rows("select mood::text from people") == [("grey",)]
+    made = bench.generate(mood("blue", "glad"), drops=["mood.grey"])
+    assert "has values that the models lack: grey" in made.warnings[0]
+    (_, trip) = Gate(scripts=str(bench.directory), scratch=bench.scratch).run(["round-trip"])
+    assert [finding.message for finding in trip.findings] == []
+
+
 def test_an_enum_value_that_the_models_lack_is_told(bench: Workbench) -> None:
     """It cannot be taken out, so a warning says what can be done."""
     bench.generate(people(sa.Column("mood", sa.Enum("sad", "glad", name="mood"))))
