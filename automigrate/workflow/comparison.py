@@ -7,6 +7,8 @@ of these are looked at. What env.py configures itself stays as it is.
 from __future__ import annotations
 
 import sys
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -21,7 +23,7 @@ from automigrate.errors import ConfigurationError, ScriptError
 from automigrate.workflow.operations import DIALECT, escaped, expression_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from alembic.operations.ops import MigrationScript
     from alembic.runtime.migration import MigrationContext
@@ -34,6 +36,7 @@ __all__ = [
     "has_enum_package",
     "include_object",
     "metadata_of",
+    "quiet_reflection",
     "schemas_of",
     "sequences_of",
 ]
@@ -83,7 +86,8 @@ def compare(context: MigrationContext) -> MigrationScript:
     target: Any = context.opts["target_metadata"]
     _normalise_defaults(context)
     try:
-        return produce_migrations(context, target)
+        with quiet_reflection():
+            return produce_migrations(context, target)
     except (exc.ProgrammingError, exc.NotSupportedError, exc.InternalError) as error:
         reason = " ".join(str(error.orig).split("\n", 1)[0].split())
         raise ScriptError(
@@ -91,6 +95,17 @@ def compare(context: MigrationContext) -> MigrationScript:
             "view of alembic_utils, may need a table that no revision makes yet: generate that one "
             "first, and register afterwards."
         ) from error
+
+
+@contextmanager
+def quiet_reflection() -> Iterator[None]:
+    """Leave out a warning of SQLAlchemy's reflection at each check that is NOT VALID.
+
+    It hands on an option that it has reflected under a name that it does not know itself.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Can't validate argument 'dialect_options'")
+        yield
 
 
 def metadata_of(context: MigrationContext) -> tuple[MetaData, ...]:

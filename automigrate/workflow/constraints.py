@@ -14,6 +14,7 @@ from alembic.operations import ops
 from sqlalchemy import CheckConstraint, Constraint, MetaData, Table, text
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 
+from automigrate.workflow.comparison import quiet_reflection
 from automigrate.workflow.operations import (
     DIALECT,
     Check,
@@ -255,9 +256,10 @@ class _Comparison:
         schema, name = self._key
         if not self._filters.look_at(name, "table", schema):
             return False
-        reflected = Table(
-            name, MetaData(), schema=schema, autoload_with=self._connection, resolve_fks=False
-        )
+        with quiet_reflection():
+            reflected = Table(
+                name, MetaData(), schema=schema, autoload_with=self._connection, resolve_fks=False
+            )
         return self._filters.include_wanted(self._table, name, "table", reflected)
 
     def _allowed(self, wanted: _Wanted | None, found: _Found | None) -> bool:

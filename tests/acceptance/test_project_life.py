@@ -42,6 +42,19 @@ def test_init_makes_scripts_lock_and_section(desk: Desk) -> None:
     assert 'models = "shop:Base"' in section
 
 
+def test_init_says_what_works_next(tmp_path: Path, database: Database) -> None:
+    """Without models the next command has to name them."""
+    for name, models, next_one in (
+        ("with", ("--models", "shop:Base"), ""),
+        ("without", (), " --models package.module:Base"),
+    ):
+        (tmp_path / name).mkdir()
+        desk = Desk(tmp_path / name, database)
+        told = desk.run("init", *models)
+        assert told.endswith(f'next: automigrate generate -m "first tables"{next_one}\n')
+        assert "write the first one: `automigrate generate`" in desk.run("upgrade", code=3)
+
+
 def test_init_adopts_an_alembic_project(tmp_path: Path, database: Database) -> None:
     """Its files keep every byte; plain Alembic and automigrate work side by side."""
     project = Project.linear(tmp_path, 2)
@@ -103,6 +116,7 @@ def test_two_branches_conflict_in_git_and_are_merged(desk: Desk) -> None:
     assert "stale-lock" in desk.run("check", "--gate", "--only", "lock", code=3)
     desk.models("name: Mapped[str]\n    age: Mapped[int | None]\n    mail: Mapped[str | None]")
     assert "joins" in desk.run("merge")
+    assert desk.run("merge").startswith("automigrate: nothing to merge")
     desk.run("upgrade")
     assert "no difference" in desk.run("diff")
     assert desk.run("check", "--gate", "--only", "lock", "--only", "heads").count("ok ") == 3
@@ -144,6 +158,8 @@ def test_push_brings_a_development_database_to_the_models(desk: Desk) -> None:
     desk.run("push", "--yes", "--rename", "users.name:full_name")
     assert desk.database.rows("select full_name from users") == [("Ada",)]
     assert "no difference" in desk.run("diff")
+    desk.models("full_name: Mapped[str | None] = mapped_column(index=True)")
+    assert desk.run("push", "--yes").endswith("automigrate: pushed 1 statement\n")
     desk.models("age: Mapped[int | None]")
     assert "drops column users.full_name" in desk.run("push", "--yes", code=2)
     desk.run("push", "--yes", "--force")
