@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 LOGGER_NAME = "automigrate"
+RUN_FAILED = "automigrate.run_failed"
 FORMATS = ("console", "json")
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -121,8 +122,10 @@ def _terminal_sink(log_format: str | None, threshold: int) -> Sink:
         nonlocal sink
         if entry.level < threshold:
             return
+        plain = (log_format or default_format()) == "json"
+        if not plain and entry.name == RUN_FAILED:
+            return  # a person reads the error in the command's last lines
         if sink is None:
-            plain = (log_format or default_format()) == "json"
             sink = _json_line if plain else _console_sink()
         sink(entry)
 
@@ -338,6 +341,6 @@ CATALOGUE: dict[type[Event], Kind] = {
         lambda e: {"revision": e.revision, "action": e.action},
     ),
     RunFinished: Kind("automigrate.run_finished", _finished_level, _finished),
-    RunFailed: Kind("automigrate.run_failed", _always(ERROR), _failed),
+    RunFailed: Kind(RUN_FAILED, _always(ERROR), _failed),
 }
 """Every event, its name in the log, its level and its values."""

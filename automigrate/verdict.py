@@ -203,7 +203,8 @@ class Loss:
         else:
             about = "" if self.exact else "about "
             size = f"{about}{self.count} {unit if self.count == 1 else f'{unit}s'}"
-        said = f" ({' '.join(self.statement.split())[:120]})" if self.count is None else ""
+        statement = " ".join(self.statement.split())[:120]
+        said = f" ({statement})" if self.count is None and statement else ""
         return f"{self.revision} {self.what} {name}".rstrip() + f": {size}{said}"
 
 

@@ -139,7 +139,7 @@ SETTINGS: tuple[Setting, ...] = (
     _setting(
         "poll_interval",
         Kind.SECONDS,
-        "Between two looks of a waiting process that nobody notifies.  [default: 5s]",
+        "Between two looks of a waiting process that nobody notifies.  [default: 10s]",
     ),
     _setting(
         "cancel_blockers",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from automigrate.cli import output
-from automigrate.cli.local import as_json, database_of, local, metadata_of, project_of
+from automigrate.cli.local import as_json, database_of, local, metadata_of, project_of, warn
 from automigrate.database.url import DatabaseURL
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ def command(settings: Settings, *, exit_code: bool, as_json: bool) -> int:
     project = project_of(settings)
     models = metadata_of(settings, project)
     with database_of(settings) as url:
-        found = differences(project, DatabaseURL.parse(url), models)
+        seen = differences(project, DatabaseURL.parse(url), models)
+    found = seen.found
+    warn(seen.uncompared)
     if as_json:
         output.json_line({"differences": found})
     else:

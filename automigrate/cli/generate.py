@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     "renames",
     multiple=True,
     metavar="OLD:NEW",
-    help="A table, or table.column, that has a new name; may be repeated.",
+    help="A table, a table.column or an enum's type.value that has a new name; may be repeated.",
 )
 @click.option(
     "--drop", "drops", multiple=True, help="What looks renamed and is really gone; may be repeated."

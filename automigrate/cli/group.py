@@ -62,8 +62,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stamp": ("automigrate.cli.stamp", "Record a revision without running anything."),
     "status": ("automigrate.cli.status", "Show how the schema relates to the code."),
     "unlock": ("automigrate.cli.unlock", "End the session that holds the migration lock."),
-    "verify": ("automigrate.cli.verify", "See on a scratch database which locks DDL takes."),
     "upgrade": ("automigrate.cli.upgrade", "Bring the schema to the revision the code needs."),
+    "verify": ("automigrate.cli.verify", "See on a scratch database which locks DDL takes."),
     "wait": ("automigrate.cli.wait", "Wait until another process has brought it there."),
 }
 """Name → module and summary; the command is what the module calls `command`."""

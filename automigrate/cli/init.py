@@ -45,5 +45,6 @@ def command(settings: Settings, *, directory: str | None, as_json: bool) -> int:
     if done.adopted:
         output.line(f"automigrate: adopted {done.directory} with {done.revisions} revisions")
     else:
-        output.line('automigrate: ready; next: automigrate generate -m "first tables"')
+        models = "" if settings.models else " --models package.module:Base"
+        output.line(f'automigrate: ready; next: automigrate generate -m "first tables"{models}')
     return 0

@@ -92,5 +92,6 @@ def command(
     tell_files(written)
     if pulled.left_out:
         warn([f"models do not describe {', '.join(pulled.left_out)}: add them to the revision."])
-    output.line(f"automigrate: {pulled.tables} tables; next: automigrate baseline")
+    tables = f"{pulled.tables} table{'' if pulled.tables == 1 else 's'}"
+    output.line(f"automigrate: {tables}; next: automigrate baseline")
     return 0

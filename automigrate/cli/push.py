@@ -84,7 +84,8 @@ def command(
             {"statements": done.statements, "losses": done.losses, "applied": done.applied}
         )
     elif done.applied:
-        output.line(f"automigrate: pushed {len(done.statements)} statements")
+        count = len(done.statements)
+        output.line(f"automigrate: pushed {count} statement{'' if count == 1 else 's'}")
     elif not done.statements:
         output.line("automigrate: no difference between models and database")
     return 0

@@ -83,7 +83,7 @@ def read(location: ScriptLocation) -> ScriptGraph:
         raise ScriptError(
             f"there is no migration script in {places}. If there should be, they are missing from "
             "the wheel or the image: include them as package data. If this is a new project, "
-            "write the first one with `alembic revision`."
+            "write the first one: `automigrate generate`, or `automigrate new`."
         )
     return ScriptGraph(revisions)
 

@@ -7,18 +7,23 @@ of these are looked at. What env.py configures itself stays as it is.
 from __future__ import annotations
 
 import sys
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from alembic.autogenerate import produce_migrations
-from sqlalchemy import DefaultClause, types
+from alembic.autogenerate.render import _repr_type
+from sqlalchemy import CheckConstraint, DefaultClause, Sequence, exc, types
+from sqlalchemy.dialects.postgresql import DOMAIN
+from sqlalchemy.sql.elements import TextClause, conv
 
 from automigrate.database.session import JOURNAL_TABLE
-from automigrate.errors import ConfigurationError
-from automigrate.workflow.operations import DIALECT
+from automigrate.errors import ConfigurationError, ScriptError
+from automigrate.workflow.operations import DIALECT, escaped, expression_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from alembic.operations.ops import MigrationScript
     from alembic.runtime.migration import MigrationContext
@@ -31,7 +36,9 @@ __all__ = [
     "has_enum_package",
     "include_object",
     "metadata_of",
+    "quiet_reflection",
     "schemas_of",
+    "sequences_of",
 ]
 
 ENUM_PACKAGE = "alembic_postgresql_enum"
@@ -73,11 +80,32 @@ def compare(context: MigrationContext) -> MigrationScript:
 
     Raises:
         ConfigurationError: there are no models.
+        ScriptError: the server refuses what an extension of Alembic asks it.
     """
     metadata_of(context)
     target: Any = context.opts["target_metadata"]
     _normalise_defaults(context)
-    return produce_migrations(context, target)
+    try:
+        with quiet_reflection():
+            return produce_migrations(context, target)
+    except (exc.ProgrammingError, exc.NotSupportedError, exc.InternalError) as error:
+        reason = " ".join(str(error.orig).split("\n", 1)[0].split())
+        raise ScriptError(
+            f"models and database cannot be compared: {reason}. What env.py registers, such as a "
+            "view of alembic_utils, may need a table that no revision makes yet: generate that one "
+            "first, and register afterwards."
+        ) from error
+
+
+@contextmanager
+def quiet_reflection() -> Iterator[None]:
+    """Leave out a warning of SQLAlchemy's reflection at each check that is NOT VALID.
+
+    It hands on an option that it has reflected under a name that it does not know itself.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Can't validate argument 'dialect_options'")
+        yield
 
 
 def metadata_of(context: MigrationContext) -> tuple[MetaData, ...]:
@@ -93,9 +121,20 @@ def metadata_of(context: MigrationContext) -> tuple[MetaData, ...]:
     return listed
 
 
-def schemas_of(metadata: Sequence[MetaData]) -> set[str]:
+def schemas_of(metadata: Iterable[MetaData]) -> set[str]:
     """Collect the schemas that models name."""
-    return {table.schema for found in metadata for table in found.tables.values() if table.schema}
+    return {
+        item.schema
+        for found in metadata
+        for item in (*found.tables.values(), *sequences_of(found))
+        if item.schema
+    }
+
+
+def sequences_of(metadata: MetaData) -> list[Sequence]:
+    """List the sequences that `create_all` would make."""
+    known = metadata._sequences  # noqa: SLF001 - there is no other way to them
+    return [sequence for sequence in known.values() if not sequence.optional]
 
 
 def differ_in_length(
@@ -124,19 +163,31 @@ def _normalise_defaults(context: MigrationContext) -> None:
     if getattr(context.impl, "normalises_defaults", False):
         return
     impl: Any = context.impl
+    connection: Any = context.connection
     original = impl.compare_server_default
 
     def compare_server_default(
         inspected: Column[Any], column: Column[Any], rendered: str | None, found: str | None
     ) -> bool:
+        if column.server_default is None and _default_of_domain(inspected, found):
+            return False
         if found is not None and isinstance(column.server_default, DefaultClause):
             spelled = _spelled(context, inspected, column)
             if spelled is not None:
                 return bool(spelled != found)
-        return bool(original(inspected, column, rendered, found))
+        try:
+            with connection.begin_nested():
+                return bool(original(inspected, column, rendered, found))
+        except exc.DBAPIError:  # for example a value that its enum type has not yet
+            return True
 
     impl.compare_server_default = compare_server_default
     impl.normalises_defaults = True
+
+
+def _default_of_domain(inspected: Column[Any], found: str | None) -> bool:
+    """Whether what is reflected as the column's default comes with its type."""
+    return isinstance(inspected.type, DOMAIN) and inspected.type.default == found
 
 
 def _spelled(context: MigrationContext, inspected: Column[Any], column: Column[Any]) -> str | None:
@@ -199,12 +250,23 @@ def _include_name(
 
 
 def _render_item(given: Callable[..., Any] | None) -> Callable[..., Any]:
-    """Write native enums as references to a type that an own statement creates."""
+    """Write enums and domains as types that own statements create, and texts as they are.
+
+    Alembic doubles the percent signs in them, and takes back the escapes of their colons.
+    """
 
     def render(kind: str, item: Any, context: Any) -> Any:
         text = given(kind, item, context) if given is not None else False
-        if text is not False or kind != "type" or not isinstance(item, types.Enum):
+        if text is False and kind == "check" and not item._type_bound:  # noqa: SLF001
+            return _check(item, context)
+        if text is False and kind == "server_default" and _is_text(item):
+            return _text(item.arg, context)
+        if text is not False or kind != "type":
             return text
+        if isinstance(item, DOMAIN):
+            return _domain(item, context)
+        if not isinstance(item, types.Enum):
+            return False
         if not item.native_enum or not item.name or has_enum_package():
             return False
         context.imports.add("from sqlalchemy.dialects import postgresql")
@@ -213,3 +275,33 @@ def _render_item(given: Callable[..., Any] | None) -> Callable[..., Any]:
         return f"postgresql.ENUM({values}, name={str(item.name)!r}{schema}, create_type=False)"
 
     return render
+
+
+def _is_text(item: object) -> bool:
+    return isinstance(item, DefaultClause) and isinstance(item.arg, TextClause)
+
+
+def _text(item: Any, context: Any) -> str:
+    written = escaped(str(item.compile(dialect=DIALECT)))
+    return f"{context.opts['sqlalchemy_module_prefix'] or ''}text({written!r})"
+
+
+def _domain(item: DOMAIN, context: Any) -> str:
+    context.imports.add("from sqlalchemy.dialects import postgresql")
+    schema = f", schema={item.schema!r}" if item.schema else ""
+    kind = _repr_type(item.data_type, context)
+    return f"postgresql.DOMAIN({str(item.name)!r}, {kind}{schema}, create_type=False)"
+
+
+def _check(item: CheckConstraint, context: Any) -> str:
+    arguments = [repr(escaped(expression_of(item)))]
+    if item.name is not None:
+        prefix = context.opts["alembic_module_prefix"] or ""
+        name = repr(str(item.name))
+        arguments.append(
+            f"name={prefix}f({name})" if isinstance(item.name, conv) else f"name={name}"
+        )
+    arguments += [f"{name}={value!r}" for name, value in item.dialect_kwargs.items()]
+    return (
+        f"{context.opts['sqlalchemy_module_prefix'] or ''}CheckConstraint({', '.join(arguments)})"
+    )

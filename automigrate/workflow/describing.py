@@ -67,7 +67,11 @@ def describe(operation: ops.MigrateOperation) -> str:  # noqa: C901, PLR0912 - a
         case Autocommit() | Nothing() | Remark():
             return ""
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(operation).__name__.removesuffix("Op"))
-    return f"{kind.lower()} {getattr(operation, 'enum_name', '')}".rstrip()
+    entity = getattr(operation, "target", None)
+    if entity is not None:  # of alembic_utils: `PGView: public.names`
+        name = str(getattr(entity, "identity", entity)).rpartition(": ")[2]
+        return f"{kind.lower()} {getattr(entity, 'type_', '')} {name}"
+    return f"{kind.lower()} {getattr(operation, 'name', '')}".rstrip()
 
 
 def _changes(operation: ops.AlterColumnOp) -> Iterator[str]:

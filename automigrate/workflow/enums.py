@@ -1,7 +1,7 @@
 """Enum types: created before the columns that use them, extended, dropped after the last one.
 
 Alembic leaves all of this to the person who writes the revision; the package
-`alembic-postgresql-enum` does more (values renamed and removed) and takes over where it is used.
+`alembic-postgresql-enum` does more (values removed) and takes over where it is used.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from alembic.operations import ops
 from sqlalchemy import text, types
 
 from automigrate.workflow import comparison
-from automigrate.workflow.operations import DIALECT, Sql, leaves, quoted_name
+from automigrate.workflow.operations import Sql, columns_freed, literal, quoted_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sqlalchemy import MetaData
+    from alembic.operations import ops
+    from sqlalchemy import MetaData, Table
     from sqlalchemy.engine import Connection
 
-__all__ = ["EnumChanges", "enum_changes"]
+__all__ = ["EnumChanges", "created_anew", "enum_changes", "values_moved"]
 
 Key = tuple["str | None", str]
 
@@ -69,11 +69,45 @@ def enum_changes(
             changes.created.append(Sql(_create(key, values), f"DROP TYPE {_name(key)}"))
         else:
             _compare(key, found[key][0], values, changes)
-    gone = set(_columns_gone(script))
+    gone = set(columns_freed(script, lambda changed: changed.modify_type is not None))
     for key, (values, columns) in found.items():
         if key not in wanted and columns and columns <= gone:
             changes.dropped.append(Sql(f"DROP TYPE {_name(key)}", _create(key, values)))
     return changes
+
+
+def values_moved(
+    connection: Connection, metadata: Sequence[MetaData]
+) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
+    """Name the values that the models lack, and those that only they have: name → type, value."""
+    gone: dict[str, tuple[str, str]] = {}
+    made: dict[str, tuple[str, str]] = {}
+    if comparison.has_enum_package():
+        return gone, made
+    wanted = dict(_of_models(metadata))
+    for schema, name, found, _ in connection.execute(IN_DATABASE):
+        values = wanted.get((schema, name), found)
+        of, place = _name((schema, name)), f"{schema}.{name}" if schema else name
+        gone |= {f"{place}.{value}": (of, value) for value in found if value not in values}
+        made |= {f"{place}.{value}": (of, value) for value in values if value not in found}
+    return gone, made
+
+
+def created_anew(table: Table) -> Iterator[str]:
+    """Yield statements that make a table's enum types with all their values, for a probe.
+
+    One that exists is renamed: values added to it cannot be used in the same transaction.
+    """
+    for key, values in dict(_of_table(table)).items():
+        if key[0]:
+            yield f"CREATE SCHEMA IF NOT EXISTS {quoted_name(key[0])}"
+        name = _name(key)
+        rename = f"ALTER TYPE {name} RENAME TO {quoted_name(f'{key[1][:40]}_before_probe')}"
+        yield (
+            f"DO $do$ BEGIN IF to_regtype({literal(name)}) IS NOT NULL THEN {rename}; END IF; "
+            "END $do$"
+        )
+        yield _create(key, values)
 
 
 def _compare(
@@ -89,12 +123,12 @@ def _compare(
         changes.warnings.append(f"enum {_name(key)} has its values in another order.")
     for index, value in enumerate(wanted):
         if value not in found:
-            place = f"AFTER {_literal(wanted[index - 1])}" if index else ""
+            place = f"AFTER {literal(wanted[index - 1])}" if index else ""
             if not index and len(wanted) > 1:
-                place = f"BEFORE {_literal(next(v for v in wanted if v in found or v != value))}"
+                place = f"BEFORE {literal(next(v for v in wanted if v in found or v != value))}"
             changes.added_values.append(
                 Sql(
-                    f"ALTER TYPE {_name(key)} ADD VALUE IF NOT EXISTS {_literal(value)} "
+                    f"ALTER TYPE {_name(key)} ADD VALUE IF NOT EXISTS {literal(value)} "
                     f"{place}".rstrip(),
                     None,
                 )
@@ -104,39 +138,21 @@ def _compare(
 def _of_models(metadata: Sequence[MetaData]) -> Iterator[tuple[Key, tuple[str, ...]]]:
     for found in metadata:
         for table in found.tables.values():
-            for column in table.columns:
-                kind: Any = column.type
-                while isinstance(kind, types.ARRAY | types.TypeDecorator):
-                    kind = kind.item_type if isinstance(kind, types.ARRAY) else kind.impl
-                if isinstance(kind, types.Enum) and kind.native_enum and kind.name:
-                    yield (kind.schema, str(kind.name)), tuple(kind.enums)
+            yield from _of_table(table)
 
 
-def _columns_gone(script: ops.UpgradeOps) -> Iterator[str]:
-    for operation in leaves(script):
-        match operation:
-            case ops.DropTableOp():
-                for column in operation.to_table().columns:
-                    yield _column(operation, column.name)
-            case ops.DropColumnOp():
-                yield _column(operation, operation.column_name)
-            case ops.AlterColumnOp() if operation.modify_type is not None:
-                yield _column(operation, operation.column_name)
-
-
-def _column(operation: ops.AlterTableOp | ops.DropTableOp, name: str) -> str:
-    schema = f"{operation.schema}." if operation.schema else ""
-    return f"{schema}{operation.table_name}.{name}"
+def _of_table(table: Table) -> Iterator[tuple[Key, tuple[str, ...]]]:
+    for column in table.columns:
+        kind: Any = column.type
+        while isinstance(kind, types.ARRAY | types.TypeDecorator):
+            kind = kind.item_type if isinstance(kind, types.ARRAY) else kind.impl
+        if isinstance(kind, types.Enum) and kind.native_enum and kind.name:
+            yield (kind.schema, str(kind.name)), tuple(kind.enums)
 
 
 def _create(key: Key, values: Sequence[str]) -> str:
-    return f"CREATE TYPE {_name(key)} AS ENUM ({', '.join(map(_literal, values))})"
+    return f"CREATE TYPE {_name(key)} AS ENUM ({', '.join(map(literal, values))})"
 
 
 def _name(key: Key) -> str:
     return quoted_name(key[1], key[0])
-
-
-def _literal(value: str) -> str:
-    processor: Any = types.String().literal_processor(DIALECT)  # type: ignore[no-untyped-call]
-    return str(processor(value))

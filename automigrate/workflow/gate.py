@@ -23,10 +23,8 @@ from automigrate.errors import (
 from automigrate.options import SECTION
 from automigrate.scripts import lockfile
 from automigrate.workflow import comparison
-from automigrate.workflow.comparison import compare, metadata_of
-from automigrate.workflow.describing import described
+from automigrate.workflow.additions import Differences, differences
 from automigrate.workflow.downgrades import Way, way_back
-from automigrate.workflow.enums import enum_changes
 from automigrate.workflow.findings import Finding, Level
 from automigrate.workflow.fingerprint import changes, fingerprint
 from automigrate.workflow.formats import Check
@@ -310,23 +308,23 @@ class Gate:
         return self._differences(models)
 
     def _differences(self, models: Sequence[MetaData] | None) -> Iterator[Finding]:
-        found: list[str] = []
+        found = Differences()
 
         def steps(stage: Stage) -> Generator[RevisionStep, None, None]:
+            nonlocal found
             for revision in stage.pending():
                 yield stage.up(revision)
-            script = compare(stage.context).upgrade_ops
-            assert script is not None
-            enums = enum_changes(stage.connection, metadata_of(stage.context), script)
-            created = [*enums.created, *enums.added_values]
-            found.extend(statement.statement for statement in created)
-            found.extend(described(script))
+            found = differences(stage.context)
 
         try:
             self._rehearsal(models=models, configured=comparison.configured()).run(steps)
         except ConfigurationError as error:
             yield Finding(rule="no-models", level=Level.WARNING, message=str(error))
-        for difference in found:
+        except ScriptError as error:
+            yield Finding(rule="no-comparison", level=Level.ERROR, message=str(error))
+        for reason in found.uncompared:
+            yield Finding(rule="not-compared", level=Level.WARNING, message=reason)
+        for difference in found.found:
             yield Finding(
                 rule="models-differ",
                 level=Level.ERROR,

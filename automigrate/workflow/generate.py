@@ -12,22 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alembic.autogenerate import RevisionContext
-from alembic.operations import ops
+from alembic.operations import Operations, ops
 from alembic.util import rev_id as new_id
 from sqlalchemy import exc, text
 
 from automigrate.alembic_bridge.guard import process_guard
 from automigrate.errors import ConfigurationError, MultipleHeadsError
 from automigrate.scripts.files import list_scripts
-from automigrate.workflow.comparison import compare, metadata_of, schemas_of
+from automigrate.workflow.additions import additions
+from automigrate.workflow.comparison import compare, metadata_of
 from automigrate.workflow.describing import described
 from automigrate.workflow.downgrades import NOTHING_TO_UNDO
-from automigrate.workflow.enums import enum_changes
+from automigrate.workflow.draft import Draft, Phase
+from automigrate.workflow.enums import values_moved
 from automigrate.workflow.losses import losses
-from automigrate.workflow.operations import Remark, Sql, UsingColumn, quoted_name
+from automigrate.workflow.operations import Remark, Sql, UsingColumn, leaves, quoted_name
 from automigrate.workflow.renames import Answers, index_renames
 from automigrate.workflow.revisions import alembic_of, told_by_alembic
-from automigrate.workflow.rewriting import Draft, Phase, rewrite
+from automigrate.workflow.rewriting import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -38,14 +40,13 @@ if TYPE_CHECKING:
 
     from automigrate.workflow.project import Project
     from automigrate.workflow.rehearsal import Rehearsal, Stage
-    from automigrate.workflow.renames import Rename
+    from automigrate.workflow.renames import Rename, ValueRename
 
 __all__ = ["Generated", "Proposal", "generate", "propose"]
 
 PARTITIONED = text("""\
 select case when n.nspname = current_schema() then c.relname else n.nspname || '.' || c.relname end
 from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind = 'p'""")
-SCHEMAS = text("select nspname from pg_namespace")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class Proposal:
     """What a comparison asks for."""
 
     operations: ops.UpgradeOps
-    renames: list[Rename] = field(default_factory=list)
+    renames: list[Rename | ValueRename] = field(default_factory=list)
     added_values: list[Sql] = field(default_factory=list)
     """Of enum types; must be committed before the rest."""
     losses: list[str] = field(default_factory=list)
@@ -159,15 +160,20 @@ def _written(project: Project, written: RevisionContext) -> list[Script]:
 
 
 def propose(context: MigrationContext, answers: Answers) -> Proposal:
-    """Compare, with renames carried out in the database for that; the caller rolls them back.
+    """Compare, with some of it carried out in the database for that; the caller rolls it back.
+
+    Renames are, and where a column changes its type also what has to come before.
 
     Raises:
         ConfigurationError: there are no models, or a rename is undecided.
     """
     connection = context.connection
     assert connection is not None
+    renames: list[Rename | ValueRename] = []
+    for value in answers.values(*values_moved(connection, metadata_of(context))):
+        connection.execute(text(value.statement.replace(":", r"\:")))
+        renames.append(value)
     script = _compared(context)
-    renames: list[Rename] = []
     for decide in (answers.tables, answers.columns):
         decided = decide(script)
         for rename in decided:
@@ -175,23 +181,21 @@ def propose(context: MigrationContext, answers: Answers) -> Proposal:
         renames += decided
         script = _compared(context) if decided else script
     answers.require_all_used()
-    metadata = metadata_of(context)
-    enums = enum_changes(connection, metadata, script)
-    known = set(connection.scalars(SCHEMAS))
-    schemas = [
-        Sql(f"CREATE SCHEMA IF NOT EXISTS {quoted_name(name)}", f"DROP SCHEMA {quoted_name(name)}")
-        for name in sorted(schemas_of(metadata) - known)
-    ]
-    lost = list(losses(script))
+    added = additions(context, script)
+    lost = [*losses(script), *added.losses]
     renamed = index_renames(script)
-    warnings = list(enums.warnings)
+    warnings = list(added.warnings)
+    if any(getattr(operation, "modify_type", None) is not None for operation in leaves(script)):
+        with Operations.context(context) as operations:
+            for operation in added.before:
+                operations.invoke(operation)
     _convert_types(script, connection, warnings)
-    script.ops[:0] = [*schemas, *enums.created, *renamed]
-    script.ops.extend(enums.dropped)
+    script.ops[:0] = [*added.before, *renamed]
+    script.ops.extend(added.after)
     return Proposal(
         operations=script,
         renames=renames,
-        added_values=enums.added_values,
+        added_values=added.added_values,
         losses=lost,
         warnings=warnings,
         partitioned=set(connection.scalars(PARTITIONED)),

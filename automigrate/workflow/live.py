@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import DOMAIN, ENUM
 
 from automigrate.errors import ConfigurationError
 from automigrate.workflow import comparison
-from automigrate.workflow.comparison import compare
-from automigrate.workflow.describing import described
+from automigrate.workflow.additions import Differences, differences as differences_of
+from automigrate.workflow.describing import describe
 from automigrate.workflow.development import require_development
-from automigrate.workflow.enums import enum_changes
 from automigrate.workflow.generate import Proposal, propose
 from automigrate.workflow.operations import DIALECT, leaves
 from automigrate.workflow.reaching import reaching
@@ -47,26 +47,23 @@ class Pushed:
     _proposal: Proposal | None = field(default=None, repr=False)
 
 
-def differences(project: Project, url: DatabaseURL, models: Sequence[MetaData] | None) -> list[str]:
+def differences(
+    project: Project, url: DatabaseURL, models: Sequence[MetaData] | None
+) -> Differences:
     """Say what would bring a database to the models; changes nothing, locks nothing.
 
     Raises:
         ConfigurationError: there are no models.
         DatabaseUnavailableError: the database cannot be asked.
     """
-    found: list[str] = []
+    found: list[Differences] = []
 
     def steps(stage: Stage) -> Generator[RevisionStep, None, None]:
-        script = compare(stage.context).upgrade_ops
-        assert script is not None
-        enums = enum_changes(stage.connection, comparison.metadata_of(stage.context), script)
-        found.extend(statement.statement for statement in (*enums.created, *enums.added_values))
-        found.extend(described(script))
-        found.extend(statement.statement for statement in enums.dropped)
+        found.append(differences_of(stage.context))
         yield from ()  # no step
 
     _run(project, url, models, steps)
-    return found
+    return found[0]
 
 
 def push(
@@ -136,9 +133,7 @@ def _statements(proposal: Proposal) -> Iterator[str]:
     context = MigrationContext.configure(
         dialect=DIALECT, opts={"as_sql": True, "output_buffer": buffer}
     )
-    with Operations.context(context) as operations:
-        for operation in leaves(proposal.operations):
-            operations.invoke(operation)
+    _invoke(context, proposal)
     yield from (part.strip() for part in buffer.getvalue().split(";\n\n") if part.strip())
 
 
@@ -147,8 +142,34 @@ def _apply(context: Any, connection: Connection, proposal: Proposal) -> None:
         connection.execute(text(str(statement.sqltext)))
     connection.commit()
     for rename in proposal.renames:
-        connection.execute(text(rename.statement))
+        connection.execute(text(rename.statement.replace(":", r"\:")))
+    _invoke(context, proposal)
+    connection.commit()
+
+
+def _invoke(context: Any, proposal: Proposal) -> None:
+    # Types are made by statements of their own; SQLAlchemy shall not make them with a table again.
+    for kind in (ENUM, DOMAIN):
+        context.impl.memo[f"pg_{kind.__visit_name__}"] = _Everything()
     with Operations.context(context) as operations:
         for operation in leaves(proposal.operations):
+            _require_executable(operation)
             operations.invoke(operation)
-    connection.commit()
+
+
+def _require_executable(operation: Any) -> None:
+    """Refuse what an extension of Alembic can only write into a revision."""
+    try:
+        Operations._to_impl.dispatch(operation)  # noqa: SLF001 - as `Operations.invoke` does
+    except ValueError:
+        raise ConfigurationError(
+            f"push cannot {describe(operation)}: the extension of Alembic that proposes it only "
+            "writes it into revisions. Use `automigrate generate`, `automigrate upgrade`."
+        ) from None
+
+
+class _Everything(set[object]):
+    """Says of each type that it was made."""
+
+    def __contains__(self, _: object) -> bool:
+        return True

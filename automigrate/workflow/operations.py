@@ -8,22 +8,32 @@ from typing import TYPE_CHECKING, Any
 from alembic.autogenerate import renderers
 from alembic.autogenerate.render import render_op
 from alembic.operations import ops
+from sqlalchemy import types
 from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.sql.elements import conv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from alembic.autogenerate.api import AutogenContext
+    from sqlalchemy import CheckConstraint
 
 __all__ = [
     "DIALECT",
     "Autocommit",
+    "Check",
+    "DropCheck",
+    "Exclusion",
     "NotValidForeignKey",
     "Nothing",
     "Remark",
     "Sql",
     "UsingColumn",
+    "columns_freed",
+    "escaped",
+    "expression_of",
     "leaves",
+    "literal",
     "quoted_name",
 ]
 
@@ -37,7 +47,7 @@ class Sql(ops.ExecuteSQLOp):
     """A statement, and the one that undoes it."""
 
     def __init__(self, statement: str, undo: str | None) -> None:
-        super().__init__(_PARAMETER_LIKE.sub(r"\:", statement))
+        super().__init__(escaped(statement))
         self.statement = statement
         self.undo = undo
 
@@ -86,6 +96,71 @@ class NotValidForeignKey(ops.CreateForeignKeyOp):
         )
 
 
+class Check(ops.CreateCheckConstraintOp):
+    """A check constraint on a table that exists."""
+
+    @classmethod
+    def of(cls, name: str, table: str, expression: str, schema: str | None = None) -> Check:
+        """Make one.
+
+        Args:
+            name: as it is; no naming convention shall be applied to it.
+            table: which it is on.
+            expression: in SQL.
+            schema: of the table.
+        """
+        return cls(conv(name), table, escaped(expression), schema=schema)
+
+    def not_valid(self) -> Check:
+        """Return it in the form that has not looked at the rows that exist."""
+        return Check(
+            self.constraint_name,
+            self.table_name,
+            self.condition,
+            schema=self.schema,
+            postgresql_not_valid=True,
+        )
+
+    def reverse(self) -> DropCheck:
+        """Return the operation that drops it."""
+        return DropCheck(self)
+
+
+class DropCheck(ops.DropConstraintOp):
+    """Drops a check constraint, and knows how to bring it back."""
+
+    def __init__(self, check: Check) -> None:
+        super().__init__(check.constraint_name, check.table_name, "check", schema=check.schema)
+        self.check = check
+
+    def reverse(self) -> Check:
+        """Return the operation that adds it again."""
+        return self.check
+
+
+class Exclusion(Sql):
+    """Adds or drops an exclusion constraint; Alembic's own operation knows no operator class."""
+
+    def __init__(
+        self, name: str, table: str, definition: str, schema: str | None, *, adds: bool = True
+    ) -> None:
+        change = f"ALTER TABLE {quoted_name(table, schema)} {{}} CONSTRAINT {quoted_name(name)}"
+        add = f"{change.format('ADD')} {definition}"
+        drop = change.format("DROP")
+        super().__init__(*((add, drop) if adds else (drop, add)))
+        self.name = name
+        self.table_name = table
+        self.schema = schema
+        self.definition = definition
+        self.adds = adds
+
+    def reverse(self) -> Exclusion:
+        """Return the other one of adding and dropping."""
+        return Exclusion(
+            self.name, self.table_name, self.definition, self.schema, adds=not self.adds
+        )
+
+
 class UsingColumn(ops.AlterColumnOp):
     """A change of type that says how the values are converted."""
 
@@ -100,6 +175,35 @@ class UsingColumn(ops.AlterColumnOp):
         return made
 
 
+def columns_freed(
+    container: ops.OpContainer, by: Callable[[ops.AlterColumnOp], bool]
+) -> Iterator[str]:
+    """Name the columns that no longer need what they needed: they go, or are changed so."""
+    for operation in leaves(container):
+        match operation:
+            case ops.DropTableOp():
+                for column in operation.to_table().columns:
+                    yield _qualified(operation, column.name)
+            case ops.DropColumnOp():
+                yield _qualified(operation, operation.column_name)
+            case ops.AlterColumnOp() if by(operation):
+                yield _qualified(operation, operation.column_name)
+
+
+def escaped(statement: str) -> str:
+    """Keep colons from being taken for parameters by `text`."""
+    return _PARAMETER_LIKE.sub(r"\:", statement)
+
+
+def expression_of(check: CheckConstraint) -> str:
+    """Write what a check demands as SQL."""
+    compiler: Any = DIALECT.ddl_compiler(DIALECT, None)  # type: ignore[arg-type]
+    text: str = compiler.sql_compiler.process(
+        check.sqltext, include_table=False, literal_binds=True
+    )
+    return text
+
+
 def leaves(container: ops.OpContainer) -> Iterator[ops.MigrateOperation]:
     """Walk the operations, those of a table one by one."""
     for operation in container.ops:
@@ -109,10 +213,21 @@ def leaves(container: ops.OpContainer) -> Iterator[ops.MigrateOperation]:
             yield operation
 
 
+def literal(value: str) -> str:
+    """Write a text as SQL."""
+    processor: Any = types.String().literal_processor(DIALECT)  # type: ignore[no-untyped-call]
+    return str(processor(value))
+
+
 def quoted_name(name: str, schema: str | None = None) -> str:
     """Quote an identifier where PostgreSQL needs it."""
     quote = DIALECT.identifier_preparer.quote
     return f"{quote(schema)}.{quote(name)}" if schema else str(quote(name))
+
+
+def _qualified(operation: ops.AlterTableOp | ops.DropTableOp, column: str) -> str:
+    schema = f"{operation.schema}." if operation.schema else ""
+    return f"{schema}{operation.table_name}.{column}"
 
 
 def _prefix(context: AutogenContext) -> str:
@@ -149,6 +264,18 @@ def _rename_table(context: AutogenContext, operation: ops.RenameTableOp) -> str:
 @renderers.dispatch_for(NotValidForeignKey)
 def _not_valid(context: AutogenContext, operation: NotValidForeignKey) -> str:
     return _with(_parent(context, operation, ops.CreateForeignKeyOp), "postgresql_not_valid=True")
+
+
+@renderers.dispatch_for(Check)
+def _check(context: AutogenContext, operation: Check) -> str:
+    arguments = [
+        f"{_prefix(context)}f({str(operation.constraint_name)!r})",
+        repr(str(operation.table_name)),
+        repr(str(operation.condition)),
+        *([f"schema={str(operation.schema)!r}"] if operation.schema else ()),
+        *(f"{name}={value!r}" for name, value in operation.kw.items()),
+    ]
+    return f"{_prefix(context)}create_check_constraint({', '.join(arguments)})"
 
 
 @renderers.dispatch_for(UsingColumn)

@@ -46,11 +46,14 @@ class Project:
         """Bring the lock file up to date with the scripts, if there is one.
 
         Returns:
-            Whether there is one.
+            Whether it was not.
         """
-        if self.has_lock:
-            lockfile.write(self.location, self.graph)
-        return self.has_lock
+        if not self.has_lock:
+            return False
+        path = self.location.directory / lockfile.NAME
+        before = path.read_bytes()
+        lockfile.write(self.location, self.graph)
+        return path.read_bytes() != before
 
 
 def open_project(

@@ -15,15 +15,23 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex
 
 from automigrate.errors import ConfigurationError
-from automigrate.workflow.operations import Sql, leaves, quoted_name
+from automigrate.workflow.operations import Sql, leaves, literal, quoted_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Answers", "Candidate", "Rename", "index_renames", "undecided"]
+__all__ = ["Answers", "Candidate", "Rename", "ValueRename", "index_renames", "undecided"]
 
 ALIKE = 0.5
 """Share of its columns that the smaller of two tables must have in common with the other."""
+
+LOST = "following it as a drop would lose the data"
+FOLLOWED = {
+    "table": LOST,
+    "column": LOST,
+    "value": "following it as an addition would leave the old value in the rows",
+}
+"""What goes wrong when a rename is not seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +39,9 @@ class Candidate:
     """Something new that may be something old under another name."""
 
     kind: str
-    """`table` or `column`."""
+    """`table`, `column` or `value`."""
     new: str
-    """Qualified: `table`, `schema.table`, `table.column`."""
+    """Qualified: `table`, `schema.table`, `table.column`, `type.value`."""
     old: tuple[str, ...]
     """What it may have been called, qualified, the most similar first."""
 
@@ -68,6 +76,31 @@ class Rename:
         if self.column is None:
             return f"rename table {place} to {self.new}"
         return f"rename column {place}.{self.column} to {self.new}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueRename:
+    """A decided rename of a value of an enum type."""
+
+    of: str
+    """The type, as SQL."""
+    old: str
+    new: str
+
+    def operation(self) -> ops.MigrateOperation:
+        """Return the operation for it."""
+        return Sql(self.statement, self._statement(self.new, self.old))
+
+    @property
+    def statement(self) -> str:
+        """Its SQL."""
+        return self._statement(self.old, self.new)
+
+    def _statement(self, old: str, new: str) -> str:
+        return f"ALTER TYPE {self.of} RENAME VALUE {literal(old)} TO {literal(new)}"
+
+    def __str__(self) -> str:
+        return f"rename value {self.of}.{self.old} to {self.new}"
 
 
 class _ReversibleRename(ops.RenameTableOp):
@@ -151,6 +184,23 @@ class Answers:
             for new, old in self._decide("column", _similar_columns(gone, made), gone, made)
         ]
 
+    def values(
+        self, gone: dict[str, tuple[str, str]], made: dict[str, tuple[str, str]]
+    ) -> list[ValueRename]:
+        """Decide on the values of enum types, given as name → type and value.
+
+        Raises:
+            ConfigurationError: something is undecided and nobody can be asked.
+        """
+        likely = {
+            new: [old for old, (of_old, _) in gone.items() if of_old == of]
+            for new, (of, _) in made.items()
+        }
+        return [
+            ValueRename(of=made[new][0], old=gone[old][1], new=made[new][1])
+            for new, old in self._decide("value", likely, gone, made)
+        ]
+
     def require_all_used(self) -> None:
         """Refuse an answer to a question that nobody had.
 
@@ -202,7 +252,7 @@ def undecided(candidates: Sequence[Candidate]) -> list[str]:
     """Say what has to be answered, and how."""
     return [
         f"{candidate.kind} {candidate.new} is new and {' or '.join(candidate.old)} is gone: that "
-        "may be a rename, and following it as a drop would lose the data. Say "
+        f"may be a rename, and {FOLLOWED[candidate.kind]}. Say "
         f"`--rename {candidate.old[0]}:{candidate.new}`, or `--drop {candidate.old[0]}`."
         for candidate in candidates
     ]

@@ -3,7 +3,8 @@
 What the new tables of a revision get is left alone: nobody uses them yet. On existing tables
 - an index is built (or dropped) CONCURRENTLY, in an autocommit block, in a revision of its own;
 - a unique constraint is made of such an index;
-- a foreign key is added NOT VALID and validated by the next revision, which blocks no writes;
+- a foreign key or a check is added NOT VALID and validated by the next revision, which blocks no
+  writes;
 - NOT NULL is proved by a check constraint, validated by the next revision, and then set, which
   finds the proof and does not scan under its lock (manual, ALTER TABLE, Notes).
 A revision is a transaction, so the parts of two steps have to be two revisions.
@@ -11,18 +12,17 @@ A revision is a transaction, so the parts of two steps have to be two revisions.
 
 from __future__ import annotations
 
-import enum
 from copy import copy
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from alembic.operations import ops
 from sqlalchemy import DefaultClause, text, types
 
+from automigrate.workflow.draft import Draft, Phase
 from automigrate.workflow.operations import (
     DIALECT,
-    Autocommit,
-    Nothing,
+    Check,
+    Exclusion,
     NotValidForeignKey,
     Remark,
     Sql,
@@ -31,66 +31,11 @@ from automigrate.workflow.operations import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
 
-__all__ = ["Draft", "Phase", "rewrite"]
+__all__ = ["rewrite"]
 
 LONGEST_IDENTIFIER = 63
-
-
-class Phase(enum.Enum):
-    """The revisions that one change may need, in order; the value is said in the message."""
-
-    TYPES = "enum values"
-    """New values of enum types, which must be committed before they are used."""
-    MAIN = ""
-    """Everything that is quick."""
-    BACKFILL = "fill in"
-    """Values for rows that exist, which only the person at work knows."""
-    VALIDATE = "validate"
-    """Proofs over existing rows that block no writes."""
-    INDEXES = "indexes"
-    """What runs outside of a transaction."""
-
-
-@dataclass(slots=True)
-class Draft:
-    """The revisions to be written."""
-
-    upgrade: dict[Phase, list[ops.MigrateOperation]] = field(
-        default_factory=lambda: {phase: [] for phase in Phase}
-    )
-    downgrade: dict[Phase, list[ops.MigrateOperation]] = field(
-        default_factory=lambda: {phase: [] for phase in Phase}
-    )
-    """In the order of the upgrade; a downgrade runs it backwards."""
-    concurrent: list[tuple[ops.MigrateOperation, ops.MigrateOperation]] = field(
-        default_factory=list
-    )
-    attached: list[tuple[ops.MigrateOperation, ops.MigrateOperation]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def add(
-        self, phase: Phase, upgrade: ops.MigrateOperation, downgrade: ops.MigrateOperation | None
-    ) -> None:
-        """Add an operation and what undoes it."""
-        self.upgrade[phase].append(upgrade)
-        if downgrade is not None:
-            self.downgrade[phase].append(downgrade)
-
-    def phases(self) -> Iterator[tuple[Phase, ops.UpgradeOps, ops.DowngradeOps]]:
-        """Yield the revisions that have something to do."""
-        for phase in Phase:
-            upgrade, downgrade = self.upgrade[phase], self.downgrade[phase][::-1]
-            if phase is Phase.INDEXES and (self.concurrent or self.attached):
-                upgrade = [*upgrade, Autocommit([up for up, _ in self.concurrent])]
-                upgrade += [up for up, _ in self.attached]
-                outside = [down for _, down in reversed(self.concurrent)]
-                downgrade = [down for _, down in reversed(self.attached)] + downgrade
-                outside = [down for down in outside if not isinstance(down, Remark)]
-                downgrade += [Autocommit(outside)] if outside else []
-            if upgrade:
-                yield phase, ops.UpgradeOps(_body(upgrade)), ops.DowngradeOps(_body(downgrade))
 
 
 def rewrite(
@@ -153,9 +98,16 @@ class _Writer:
         return True
 
     def drop_index(self, operation: Any) -> bool:
-        columns = {column.name for column in operation.to_index().columns}
-        gone = any((_table(operation), name) in self._columns_gone for name in columns)
-        if gone or _table(operation) in self._partitioned:
+        index, table = operation.to_index(), _table(operation)
+        columns = {column.name for column in index.columns}
+        gone = any((table, name) in self._columns_gone for name in columns)
+        # What an expression is made of is not known; it may be one of the columns that go.
+        unknown = any(getattr(part, "is_literal", True) for part in index.expressions)
+        if (
+            gone
+            or (unknown and any(of == table for of, _ in self._columns_gone))
+            or table in self._partitioned
+        ):
             return False
         back = _copied(operation.reverse())
         back.if_not_exists = True
@@ -202,20 +154,38 @@ class _Writer:
         if name is None:
             columns = "_".join(operation.local_cols)
             name = _fitting(f"{operation.source_table}_{columns}", "fkey")
-        added = NotValidForeignKey.of(operation, name)
-        drop = ops.DropConstraintOp(
-            name, operation.source_table, "foreignkey", schema=_schema(operation)
+        self._in_two_steps(
+            NotValidForeignKey.of(operation, name),
+            ops.DropConstraintOp(
+                name, operation.source_table, "foreignkey", schema=_schema(operation)
+            ),
         )
+        return True
+
+    def check(self, operation: Any) -> bool:
+        added = operation.not_valid()
+        self._in_two_steps(added, added.reverse())
+        return True
+
+    def exclusion(self, operation: Any) -> bool:
+        """Warn of the only way that there is (manual, ALTER TABLE: no NOT VALID, no index)."""
+        if operation.adds:
+            self._draft.warnings.append(
+                f"exclusion constraint {operation.name} on {_table(operation)} is built in one "
+                "step, which blocks reads and writes meanwhile; PostgreSQL has no other way."
+            )
+        return False
+
+    def _in_two_steps(self, added: Any, drop: ops.DropConstraintOp) -> None:
+        """Add a constraint for new rows, and prove the old ones in the next revision."""
         self._draft.add(Phase.MAIN, added, drop)
-        table = quoted_name(operation.source_table, _schema(operation))
+        table = quoted_name(drop.table_name, drop.schema)
+        name = quoted_name(str(drop.constraint_name))
         # There is no way back to NOT VALID but to add it anew.
         self._draft.add(
-            Phase.VALIDATE,
-            Sql(f"ALTER TABLE {table} VALIDATE CONSTRAINT {quoted_name(name)}", ""),
-            added,
+            Phase.VALIDATE, Sql(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}", ""), added
         )
         self._draft.downgrade[Phase.VALIDATE].append(drop)
-        return True
 
     def alter_column(self, operation: Any) -> bool:
         if operation.modify_nullable is not False:
@@ -313,14 +283,9 @@ _FORMS: dict[type[ops.MigrateOperation], Callable[[_Writer, Any], bool]] = {
     ops.CreateForeignKeyOp: _Writer.foreign_key,
     ops.AlterColumnOp: _Writer.alter_column,
     ops.AddColumnOp: _Writer.add_column,
+    Check: _Writer.check,
+    Exclusion: _Writer.exclusion,
 }
-
-
-def _body(operations: list[ops.MigrateOperation]) -> list[ops.MigrateOperation]:
-    """Make the body of a function that may have remarks only."""
-    if all(isinstance(operation, Remark) for operation in operations):
-        return [*operations, Nothing()]
-    return operations
 
 
 def _table(operation: Any) -> str:

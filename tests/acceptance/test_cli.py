@@ -228,6 +228,17 @@ def test_a_failing_revision_ends_with_8(shop: Project, database: Database) -> No
     assert database.rows("select version_num from alembic_version") == [("r0003",)]
 
 
+def test_a_failed_revision_is_told_once_to_a_person(shop: Project, database: Database) -> None:
+    """The console log leaves it to the last lines."""
+    shop.add("r0004", upgrade='op.execute("select 1 / 0")')
+    result = run(
+        "upgrade", "--log-format", "console", cwd=shop.directory, DATABASE_URL=database.url
+    )
+    assert result.returncode == 8
+    assert result.stderr.count("division by zero") == 1, result.stderr
+    assert "automigrate: error: revision r0004 failed" in result.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("arguments", [["--grace", "200ms"], []])
 @pytest.mark.fault

@@ -8,82 +8,18 @@ import pty
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from automigrate.cli.group import COMMANDS
+from tests.support.desk import ROOT, Desk
 from tests.support.projects import Project
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.servers import Database
-
-ROOT = Path(__file__).parents[2]
-MODELS = """
-import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-
-
-class Base(DeclarativeBase):
-    pass
-
-
-class User(Base):
-    __tablename__ = "users"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    {columns}
-"""
-
-
-class Desk:
-    """A developer's working directory and database."""
-
-    def __init__(self, directory: Path, database: Database) -> None:
-        self.directory = directory
-        self.database = database
-
-    def models(self, columns: str) -> None:
-        """Write the application's models."""
-        (self.directory / "shop.py").write_text(MODELS.format(columns=columns))
-
-    def run(self, *arguments: str, code: int = 0, **more: str) -> str:
-        """Run `automigrate`; return what it printed."""
-        foreign = ("AUTOMIGRATE_", "DATABASE_URL", "PG", "CI")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        done = subprocess.run(
-            [sys.executable, "-m", "automigrate", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.directory,
-            env={
-                **kept,
-                "PYTHONPATH": str(ROOT),
-                "NO_COLOR": "1",
-                "AUTOMIGRATE_DATABASE_URL": self.database.url,
-                "AUTOMIGRATE_SCRATCH": "server",
-                "AUTOMIGRATE_LOG_LEVEL": "error",
-                **more,
-            },
-            stdin=subprocess.DEVNULL,
-            timeout=100.0,
-        )
-        assert done.returncode == code, f"{arguments}: {done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
-
-    def git(self, *arguments: str, code: int | None = 0) -> str:
-        """Run git."""
-        done = subprocess.run(
-            ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.directory,
-            env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull},
-        )
-        assert code is None or done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -104,6 +40,19 @@ def test_init_makes_scripts_lock_and_section(desk: Desk) -> None:
     section = (desk.directory / "pyproject.toml").read_text()
     assert 'script-location = "migrations"' in section
     assert 'models = "shop:Base"' in section
+
+
+def test_init_says_what_works_next(tmp_path: Path, database: Database) -> None:
+    """Without models the next command has to name them."""
+    for name, models, next_one in (
+        ("with", ("--models", "shop:Base"), ""),
+        ("without", (), " --models package.module:Base"),
+    ):
+        (tmp_path / name).mkdir()
+        desk = Desk(tmp_path / name, database)
+        told = desk.run("init", *models)
+        assert told.endswith(f'next: automigrate generate -m "first tables"{next_one}\n')
+        assert "write the first one: `automigrate generate`" in desk.run("upgrade", code=3)
 
 
 def test_init_adopts_an_alembic_project(tmp_path: Path, database: Database) -> None:
@@ -167,6 +116,7 @@ def test_two_branches_conflict_in_git_and_are_merged(desk: Desk) -> None:
     assert "stale-lock" in desk.run("check", "--gate", "--only", "lock", code=3)
     desk.models("name: Mapped[str]\n    age: Mapped[int | None]\n    mail: Mapped[str | None]")
     assert "joins" in desk.run("merge")
+    assert desk.run("merge").startswith("automigrate: nothing to merge")
     desk.run("upgrade")
     assert "no difference" in desk.run("diff")
     assert desk.run("check", "--gate", "--only", "lock", "--only", "heads").count("ok ") == 3
@@ -208,6 +158,8 @@ def test_push_brings_a_development_database_to_the_models(desk: Desk) -> None:
     desk.run("push", "--yes", "--rename", "users.name:full_name")
     assert desk.database.rows("select full_name from users") == [("Ada",)]
     assert "no difference" in desk.run("diff")
+    desk.models("full_name: Mapped[str | None] = mapped_column(index=True)")
+    assert desk.run("push", "--yes").endswith("automigrate: pushed 1 statement\n")
     desk.models("age: Mapped[int | None]")
     assert "drops column users.full_name" in desk.run("push", "--yes", code=2)
     desk.run("push", "--yes", "--force")

@@ -77,6 +77,11 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         assert summary.split()[0] in out
 
 
+def test_the_commands_are_listed_by_name() -> None:
+    """The help is searched by eye."""
+    assert list(COMMANDS) == sorted(COMMANDS)
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each name in the table leads to a command that explains itself and its settings."""

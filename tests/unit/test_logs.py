@@ -235,6 +235,16 @@ def test_the_default_format_follows_stderr(monkeypatch: pytest.MonkeyPatch) -> N
     assert logs.default_format() == "json"
 
 
+@pytest.mark.parametrize(("log_format", "lines"), [("console", 0), ("json", 1)])
+def test_a_person_reads_the_error_of_a_run_once(
+    log_format: str, lines: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command's last lines tell it; a log for machines has the entry."""
+    logs.configure(log_format)
+    logs.log_event(RunFailed(error=ValueError("x")))
+    assert len(capsys.readouterr().err.splitlines()) == lines
+
+
 @pytest.mark.parametrize("prepare", ["", "logs.configure('json');"])
 def test_structlog_is_imported_only_for_an_entry(prepare: str) -> None:
     """A run with nothing to tell does not import structlog."""
