@@ -24,6 +24,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import DBAPIError
 
 from automigrate.alembic_bridge.directory import config_for, default_driver, directory_for
+from automigrate.alembic_bridge.event_loop import event_loop
 from automigrate.alembic_bridge.guard import process_guard
 from automigrate.database.session import SessionLostError, TablesDifferError
 from automigrate.errors import (
@@ -208,7 +209,7 @@ class EnvRun:
             AutomigrateError: `failure`, or what env.py itself did wrong.
         """
         try:
-            with self.environment(configure, steps), _trying(locks, ours):
+            with event_loop(), self.environment(configure, steps), _trying(locks, ours):
                 self._execute(ours)
         except BaseException as error:
             if self.failure is not None:

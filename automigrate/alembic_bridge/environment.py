@@ -262,6 +262,7 @@ class _Run:
                 last=index == len(steps) - 1,
                 arguments=arguments,
                 loose=self._mirror.autocommit,
+                watched=bool(self._mirror.listeners),
                 recording=self._recording,
             )
             return Step(

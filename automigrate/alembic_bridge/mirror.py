@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import text
 
 from automigrate.alembic_bridge.engine import autocommitting
+from automigrate.alembic_bridge.listeners import Listeners
 from automigrate.database.pooler import DIRECT_URL
 from automigrate.database.session import PROTECTION
 from automigrate.errors import ConfigurationError, PoolerError
@@ -104,6 +105,7 @@ class Mirror:
         self._options: set[str] = set()
         self._schema_name = ours.dialect.default_schema_name
         self._identity = identity_of(raw)
+        self.listeners = Listeners(ours)
         self.autocommit = False
         """Whether env.py asked for a connection in autocommit."""
 
@@ -132,6 +134,7 @@ class Mirror:
         self._options = set(options)
         self._ours.execution_options(**options)
         self._ours.dialect.default_schema_name = theirs.dialect.default_schema_name
+        self.listeners.take_over(theirs)
         return None
 
     def follow(self) -> None:
@@ -156,6 +159,7 @@ class Mirror:
 
     def give_back(self) -> None:
         """Bring our session into the state that it had."""
+        self.listeners.give_back()
         self._raw.commit()
         with autocommitting(self._raw):
             if self._role is not None:

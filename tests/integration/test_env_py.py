@@ -410,6 +410,13 @@ with engine.connect() as connection:
 # A guest in the process
 
 
+NESTED = """
+import nest_asyncio
+nest_asyncio.apply()
+async def outer():
+    asyncio.get_event_loop().run_until_complete(main())
+asyncio.run(outer())
+"""
 ASYNC = """
 import asyncio
 from alembic import context
@@ -453,6 +460,39 @@ def test_a_loop_that_was_set_stays_set(database: Database, tmp_path: Path) -> No
     finally:
         asyncio.set_event_loop(None)
         loop.close()
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "asyncio.get_event_loop().run_until_complete(main())",
+        "import nest_asyncio\nnest_asyncio.apply()\nasyncio.run(main())",
+        NESTED,
+    ],
+    ids=["get_event_loop", "nest_asyncio", "nested"],
+)
+def test_env_py_finds_an_event_loop_as_in_the_main_thread(
+    database: Database, tmp_path: Path, run: str
+) -> None:
+    """Loops work as under Alembic's command line; what env.py patches in asyncio is taken back."""
+    project = one_of(tmp_path, ASYNC + run)
+
+    def functions() -> list[Any]:
+        loop = asyncio.SelectorEventLoop
+        names = [asyncio.run, asyncio.get_event_loop, asyncio.Task, asyncio.Future]
+        return [*names, loop.run_until_complete, loop.run_forever, hasattr(loop, "_nest_patched")]
+
+    async def startup() -> list[str]:
+        ticks = asyncio.create_task(asyncio.sleep(0.01))
+        report = await automigrate.upgrade_async(database.url, project.scripts)
+        await ticks
+        return applied(report)
+
+    before = functions()
+    assert asyncio.run(startup()) == ["r0001", "r0002"]
+    assert functions() == before
+    assert not hasattr(asyncio, "_nest_patched")
+    assert asyncio.run(startup()) == []
 
 
 def test_env_py_finds_the_way_back_from_a_worker_thread(database: Database, tmp_path: Path) -> None:
@@ -544,6 +584,54 @@ def test_a_connection_that_a_program_would_hand_over(database: Database, tmp_pat
 
 
 # Revisions
+
+
+LISTENING = f"""
+{CONNECT}
+from sqlalchemy import event
+heard = []
+
+@event.listens_for(engine, "begin")
+def begin(connection):
+    connection.exec_driver_sql("set local search_path to shop")
+
+@event.listens_for(engine, "before_cursor_execute", retval=True)
+def rewrite(connection, cursor, statement, parameters, context, executemany):
+    if statement.startswith("create index"):
+        statement = statement.replace("create index", "create unique index")
+    return statement, parameters
+
+@event.listens_for(engine, "after_cursor_execute")
+def count(connection, cursor, statement, parameters, context, executemany):
+    heard.append(statement)
+
+def before(connection, clause, parameters, more, options):
+    heard.append("before")
+
+with engine.connect() as connection:
+    connection.execute(text("create schema if not exists shop"))
+    connection.commit()
+    event.listen(connection, "before_execute", before)
+    event.listen(connection, "commit", lambda connection: heard.append("commit"))
+    context.configure(connection=connection, version_table_schema="public")
+    with context.begin_transaction():
+        context.run_migrations()
+    connection.commit()
+assert heard.count("create unique index ix on t_r0001 (id)") == 1, heard
+assert heard.count("commit") >= 2, heard
+assert "before" in heard, heard
+"""
+
+
+def test_listeners_of_env_py_hear_what_the_revisions_do(database: Database, tmp_path: Path) -> None:
+    """What env.py hangs on its own engine or connection rewrites, sets and counts as it would."""
+    project = one_of(tmp_path, LISTENING, revisions=1)
+    project.add("r0002", upgrade='op.execute("create index ix on t_r0001 (id)")')
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001", "r0002"]
+    assert database.rows(
+        "select c.relnamespace::regnamespace::text, i.indisunique from pg_index i"
+        " join pg_class c on c.oid = i.indexrelid where c.relname = 'ix'"
+    ) == [("shop", True)]
 
 
 def test_a_revision_sees_the_real_url(database: Database, tmp_path: Path) -> None:
