@@ -80,7 +80,7 @@ def _load(path: str, revision: str) -> ModuleType:
     except SyntaxError as error:
         reason = f"syntax error in line {error.lineno}: {error.msg}"
         raise ScriptImportError(file=path, reason=reason, revision=revision) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a setting may be missing that it cannot do without
         reason = scrub(f"{type(error).__name__}: {error}")
         raise ScriptImportError(file=path, reason=reason, revision=revision) from error
     if getattr(module, "revision", revision) != revision:

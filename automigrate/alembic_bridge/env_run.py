@@ -54,6 +54,13 @@ _PROCESS_LOCK = threading.Lock()
 _BLOCKING_LOCK = re.compile(
     r"(\s*select\s+)(?:pg_catalog\.)?pg_advisory_(xact_)?lock(_shared)?(?=\s*\()", re.IGNORECASE
 )
+# A name with a dot in it, as in `set app.tenant = 'a'` and `set_config('app.tenant', 'a', false)`.
+_CUSTOM = r"\w+(?:\.\w+)+"
+_SETS_CUSTOM = re.compile(
+    rf"\bset\s+(?:session\s+|local\s+)?({_CUSTOM})\s*(?:=|\bto\b)"
+    rf"|\bset_config\s*\(\s*'({_CUSTOM})'",
+    re.IGNORECASE,
+)
 _POLL_SECONDS = 0.1
 _WAITING_TEXTS = ("too many", "remaining connection slots", "starting up", "shutting down")
 _RACE = re.compile(r'constraint "pg_\w+"|tuple concurrently updated')
@@ -151,6 +158,8 @@ class EnvRun:
         self._target = target
         self._text_of = text_of
         self._configured = False
+        self.custom_settings: set[str] = set()
+        """Settings with a dot in their name that env.py has set."""
         self.applied = False
         """Whether `run_migrations` has come to its end."""
         self.failure: BaseException | None = None
@@ -209,13 +218,16 @@ class EnvRun:
             AutomigrateError: `failure`, or what env.py itself did wrong.
         """
         try:
-            with event_loop(), self.environment(configure, steps), _trying(locks, ours):
+            with (
+                event_loop(),
+                self.environment(configure, steps),
+                _hearing(locks, self.custom_settings, ours),
+            ):
                 self._execute(ours)
         except BaseException as error:
             if self.failure is not None:
                 raise self.failure from self.failure.__cause__
-            # The server may have ended the connection that env.py kept open and idle meanwhile.
-            if not (self.applied and _fault_elsewhere(error) is Fault.LOST):
+            if not (self.applied and _is_of_no_matter(error)):
                 raise self._translated(error) from error
         if self.failure is not None:
             raise self.failure
@@ -297,8 +309,16 @@ def poll_locks(deadline: Deadline, control: Control) -> Callable[[Callable[[], b
 
 
 @contextmanager
-def _trying(locks: Callable[[Callable[[], bool]], None], ours: Connection | None) -> Iterator[None]:
-    """Stand before the blocking advisory locks that env.py takes on its own connections."""
+def _hearing(
+    locks: Callable[[Callable[[], bool]], None], custom: set[str], ours: Connection | None
+) -> Iterator[None]:
+    """Hear what env.py says on its own connections.
+
+    Args:
+        locks: stands before the blocking advisory locks that it takes.
+        custom: gets the names of the settings that PostgreSQL does not list.
+        ours: is left alone.
+    """
     thread = threading.get_ident()
 
     def before(
@@ -306,6 +326,7 @@ def _trying(locks: Callable[[Callable[[], bool]], None], ours: Connection | None
     ) -> tuple[str, Any]:
         if threading.get_ident() != thread or connection is ours:
             return statement, parameters
+        custom.update(name for names in _SETS_CUSTOM.findall(statement) for name in names if name)
         attempt = _BLOCKING_LOCK.sub(r"\1pg_try_advisory_\2lock\3", statement, count=1)
         if attempt == statement or not _BLOCKING_LOCK.match(statement):
             return statement, parameters
@@ -336,6 +357,17 @@ def _fault_elsewhere(error: BaseException) -> Fault:
     Without a SQLSTATE an error of the driver is one of the connection.
     """
     return classify(error, broken=driver_error(error) is not None)
+
+
+def _is_of_no_matter(error: BaseException) -> bool:
+    """Whether what env.py ends with, after the revisions, leaves them as they should be.
+
+    It may say `sys.exit(0)`, and the server may have ended the connection that it kept open and
+    idle meanwhile.
+    """
+    if isinstance(error, SystemExit):
+        return not error.code
+    return _fault_elsewhere(error) is Fault.LOST
 
 
 def _is_about_connecting(error: BaseException) -> bool:

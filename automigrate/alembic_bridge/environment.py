@@ -67,7 +67,7 @@ def run_revisions(work: Work) -> None:
         SessionLostError: the session is gone.
         TablesDifferError: the version table is another one than was looked at.
     """
-    with one_run_per_process(work.deadline, work.control):
+    with one_run_per_process(work.deadline, work.control), work.lock.working():
         run = _Run(work)
         try:
             if work.location.env_file is None:
@@ -95,11 +95,6 @@ class _Run:
             deadline=work.deadline,
             on_commit_elsewhere=self._on_commit_elsewhere,
         )
-        self._mirror = Mirror(
-            self._connection,
-            work.session.connection,
-            keeps_session=work.lock.keeps_session,
-        )
         self._env_run = EnvRun(
             work.location,
             work.graph,
@@ -109,6 +104,12 @@ class _Run:
             x_arguments=work.options.x_arguments,
             text_of=work.text_of,
             command=work.direction,
+        )
+        self._mirror = Mirror(
+            self._connection,
+            work.session.connection,
+            keeps_session=work.lock.keeps_session,
+            custom=self._env_run.custom_settings,
         )
         engine = self._connection.engine
         event.listen(engine, "do_execute", self._execute)

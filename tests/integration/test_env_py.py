@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from automigrate.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
     RecoveryError,
+    ScriptError,
     ScriptImportError,
     UpgradeError,
 )
@@ -37,6 +39,13 @@ from sqlalchemy import create_engine, pool, text
 
 url = context.config.get_main_option("sqlalchemy.url")
 engine = create_engine(url, poolclass=pool.NullPool)
+"""
+RUN = f"""
+{CONNECT}
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
 """
 TENANTS = f"""
 {CONNECT}
@@ -170,6 +179,28 @@ def test_a_broken_env_py_is_named(
 
 
 # Version tables
+
+
+def test_env_py_may_end_the_program_when_it_is_done(database: Database, tmp_path: Path) -> None:
+    """`sys.exit()` after the migrations is an end like any other; an error code is an error."""
+    project = one_of(tmp_path, f"{RUN}\nraise SystemExit(0)", revisions=1)
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001"]
+    project.extend(1)
+    env = project.scripts / "env.py"
+    env.write_text(env.read_text().replace("Exit(0)", "Exit('not again')"))
+    with pytest.raises(ScriptImportError, match="not again"):
+        automigrate.upgrade(database.url, project.scripts)
+
+
+def test_env_py_that_migrates_is_told_at_once(database: Database, tmp_path: Path) -> None:
+    """An env.py whose models come with the application's own startup does not wait for itself."""
+    startup = f"automigrate.upgrade({database.url!r}, {str(tmp_path / 'migrations')!r})"
+    project = one_of(tmp_path, f"import automigrate\n{startup}\n{RUN}")
+    started = time.monotonic()
+    with pytest.raises(ScriptError, match="would wait for itself"):
+        automigrate.upgrade(database.url, project.scripts, timeout=60.0)
+    assert time.monotonic() - started < 30.0
+    assert not database.rows("select 1 from pg_tables where tablename = 't_r0001'")
 
 
 def test_options_that_contradict_env_py_say_what_to_set(database: Database, tmp_path: Path) -> None:
@@ -584,6 +615,29 @@ def test_a_connection_that_a_program_would_hand_over(database: Database, tmp_pat
 
 
 # Revisions
+
+
+CUSTOM_SETTINGS = f"""
+{CONNECT}
+with engine.connect() as connection:
+    connection.execute(text("set app.tenant = 'acme'"))
+    connection.execute(text("select set_config('app.more', :value, false)"), {{"value": "x"}})
+    connection.commit()
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        connection.execute(text("SET LOCAL app.late TO 'y'"))
+        context.run_migrations()
+"""
+
+
+def test_settings_with_a_dot_hold_for_the_revisions(database: Database, tmp_path: Path) -> None:
+    """PostgreSQL lists no custom settings, and row-level security asks for them."""
+    project = one_of(tmp_path, CUSTOM_SETTINGS, revisions=0)
+    shown = ", ".join(f"current_setting('app.{name}', true)" for name in ("tenant", "more", "late"))
+    project.add("r0001", upgrade=f'op.execute("create table seen as select array[{shown}] as v")')
+    project.add("r0002", upgrade=f'op.execute("insert into seen select array[{shown}]")')
+    automigrate.upgrade(database.url, project.scripts)
+    assert database.rows("select v from seen") == [(["acme", "x", "y"],)] * 2
 
 
 LISTENING = f"""
