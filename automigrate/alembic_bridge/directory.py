@@ -46,6 +46,13 @@ class ProjectConfig(Config):
     url_of_ours: str | None = None
     """The URL in it, where the project names no driver."""
 
+    def choose_async_driver(self) -> None:
+        """Have `sqlalchemy.url` lead to an asynchronous driver, where the choice is ours."""
+        assert self.url_of_ours is not None
+        url = make_url(self.url_of_ours).set(drivername=f"{OUR_DRIVER}_async")
+        self.set_main_option("sqlalchemy.url", _escaped(url.render_as_string(hide_password=False)))
+        self.url_of_ours = None
+
 
 class LazyScript(Script):
     """A script whose module is imported at the first access."""

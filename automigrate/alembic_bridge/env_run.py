@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import re
 import threading
-import time
 from argparse import Namespace
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,17 +19,16 @@ import psycopg
 from alembic import command as alembic_command
 from alembic.runtime.environment import EnvironmentContext
 from alembic.util import CommandError
-from sqlalchemy import Engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from automigrate.alembic_bridge.directory import config_for, default_driver, directory_for
 from automigrate.alembic_bridge.event_loop import event_loop
 from automigrate.alembic_bridge.guard import process_guard
+from automigrate.alembic_bridge.hearing import hearing
 from automigrate.database.session import SessionLostError, TablesDifferError
 from automigrate.errors import (
     AutomigrateError,
     DatabaseUnavailableError,
-    LockTimeoutError,
     ScriptError,
     ScriptImportError,
 )
@@ -46,22 +44,11 @@ if TYPE_CHECKING:
     from automigrate.scripts.graph import ScriptGraph
     from automigrate.scripts.location import ScriptLocation
 
-__all__ = ["EnvRun", "in_thread", "one_run_per_process", "poll_locks"]
+__all__ = ["EnvRun", "in_thread", "one_run_per_process"]
 
 _PROCESS_LOCK = threading.Lock()
 """Alembic's proxies are one per process (H18)."""
 
-_BLOCKING_LOCK = re.compile(
-    r"(\s*select\s+)(?:pg_catalog\.)?pg_advisory_(xact_)?lock(_shared)?(?=\s*\()", re.IGNORECASE
-)
-# A name with a dot in it, as in `set app.tenant = 'a'` and `set_config('app.tenant', 'a', false)`.
-_CUSTOM = r"\w+(?:\.\w+)+"
-_SETS_CUSTOM = re.compile(
-    rf"\bset\s+(?:session\s+|local\s+)?({_CUSTOM})\s*(?:=|\bto\b)"
-    rf"|\bset_config\s*\(\s*'({_CUSTOM})'",
-    re.IGNORECASE,
-)
-_POLL_SECONDS = 0.1
 _WAITING_TEXTS = ("too many", "remaining connection slots", "starting up", "shutting down")
 _RACE = re.compile(r'constraint "pg_\w+"|tuple concurrently updated')
 _SHARED_CONNECTION = re.compile(r"attributes\b.{0,20}['\"]connection['\"]", re.DOTALL)
@@ -221,7 +208,7 @@ class EnvRun:
             with (
                 event_loop(),
                 self.environment(configure, steps),
-                _hearing(locks, self.custom_settings, ours),
+                hearing(locks, self.custom_settings, ours),
             ):
                 self._execute(ours)
         except BaseException as error:
@@ -254,6 +241,12 @@ class EnvRun:
             if self._configured or connection is None or not self._shares_connection():
                 raise
             self.config.attributes["connection"] = connection
+            self.directory.run_env()
+        except InvalidRequestError:
+            # `AsyncEngine(engine_from_config(…))` over a URL without a driver, which is ours then.
+            if self._configured or self.config.url_of_ours is None:
+                raise
+            self.config.choose_async_driver()
             self.directory.run_env()
 
     def _session_lives(self) -> bool:
@@ -292,58 +285,6 @@ class EnvRun:
                 remedy="Let env.py use `sqlalchemy.url` of its config, which automigrate sets.",
             )
         return ScriptImportError(file=str(self._location.env_file), reason=reason)
-
-
-def poll_locks(deadline: Deadline, control: Control) -> Callable[[Callable[[], bool]], None]:
-    """Get env.py's locks by trying: who blocks in one holds a snapshot, and hangs a peer (H2)."""
-
-    def wait(try_once: Callable[[], bool]) -> None:
-        started = time.monotonic()
-        while not try_once():
-            control.raise_if_stopping()
-            if deadline.passed:
-                raise LockTimeoutError(holder=None, waited_seconds=time.monotonic() - started)
-            control.sleep(_POLL_SECONDS)
-
-    return wait
-
-
-@contextmanager
-def _hearing(
-    locks: Callable[[Callable[[], bool]], None], custom: set[str], ours: Connection | None
-) -> Iterator[None]:
-    """Hear what env.py says on its own connections.
-
-    Args:
-        locks: stands before the blocking advisory locks that it takes.
-        custom: gets the names of the settings that PostgreSQL does not list.
-        ours: is left alone.
-    """
-    thread = threading.get_ident()
-
-    def before(
-        connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any
-    ) -> tuple[str, Any]:
-        if threading.get_ident() != thread or connection is ours:
-            return statement, parameters
-        custom.update(name for names in _SETS_CUSTOM.findall(statement) for name in names if name)
-        attempt = _BLOCKING_LOCK.sub(r"\1pg_try_advisory_\2lock\3", statement, count=1)
-        if attempt == statement or not _BLOCKING_LOCK.match(statement):
-            return statement, parameters
-
-        def try_once() -> bool:
-            cursor.execute(attempt, parameters)
-            row = cursor.fetchone()
-            return row is None or row[0] is not False
-
-        locks(try_once)
-        return "select true", type(parameters)()
-
-    event.listen(Engine, "before_cursor_execute", before, retval=True)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "before_cursor_execute", before)
 
 
 def _is_race(error: BaseException) -> bool:

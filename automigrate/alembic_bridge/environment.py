@@ -24,12 +24,8 @@ from automigrate.alembic_bridge.engine import (
     lend_to_async,
     let_go,
 )
-from automigrate.alembic_bridge.env_run import (
-    EnvRun,
-    in_thread,
-    one_run_per_process,
-    poll_locks,
-)
+from automigrate.alembic_bridge.env_run import EnvRun, in_thread, one_run_per_process
+from automigrate.alembic_bridge.hearing import poll_locks
 from automigrate.alembic_bridge.manners import speak_as
 from automigrate.alembic_bridge.mirror import Mirror
 from automigrate.alembic_bridge.percents import literal_percents

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -441,6 +442,48 @@ with engine.connect() as connection:
 # A guest in the process
 
 
+ASYNC_ENGINE = """
+import asyncio
+from alembic import context
+from sqlalchemy import engine_from_config, pool
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+settings = context.config.get_section(context.config.config_ini_section)
+if "sqlalchemy.url" not in settings:
+    raise RuntimeError("the application's own settings are missing")
+engine = AsyncEngine(engine_from_config(settings, prefix="sqlalchemy.", poolclass=pool.NullPool))
+
+def run(connection):
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+
+async def main():
+    async with engine.connect() as connection:
+        await connection.run_sync(run)
+    await engine.dispose()
+
+asyncio.run(main())
+"""
+
+
+def test_an_asynchronous_engine_gets_an_asynchronous_driver(
+    database: Database, tmp_path: Path
+) -> None:
+    """Where the project's files name no URL, ours has the kind of driver that env.py needs."""
+    project = one_of(tmp_path, ASYNC_ENGINE)
+    project.add("r0003", upgrade="op.run_async(ask)", extra_module_code=ASKING)
+    text = project.ini.read_text()
+    project.ini.write_text(re.sub(r"(?m)^sqlalchemy.url.*$", "", text))
+    report = automigrate.upgrade(database.url, project.scripts)
+    assert applied(report) == ["r0001", "r0002", "r0003"]
+
+
+ASKING = """
+async def ask(connection):
+    rows = await connection.execute(sa.text("select 1 from t_r0002 union all select 1"))
+    assert rows.all() == [(1,)]
+"""
 NESTED = """
 import nest_asyncio
 nest_asyncio.apply()
