@@ -120,6 +120,8 @@ def _check(
 ) -> None:
     """Check every name that a function of the script uses, and every function it calls."""
     seen.add(name)
+    if not _is_what_is_called(functions[name], vars(module).get(name)):
+        raise _ObstacleError(f"{name}() is decorated or replaced, which may do more")
     nodes = _nodes(functions[name])
     local = _local_names([*ast.walk(functions[name].args), *nodes])
     for node in nodes:
@@ -138,6 +140,16 @@ def _check(
                 _check(root, module, functions, refused, seen)
             continue
         _check_object(root, attributes, module)
+
+
+def _is_what_is_called(function: ast.FunctionDef, found: Any) -> bool:
+    """Whether the text of a function is what runs under its name: nothing is wrapped around it."""
+    code = getattr(found, "__code__", None)
+    return (
+        not function.decorator_list
+        and isinstance(code, types.CodeType)
+        and (code.co_name, code.co_firstlineno) == (function.name, function.lineno)
+    )
 
 
 def _nodes(function: ast.FunctionDef) -> list[ast.AST]:

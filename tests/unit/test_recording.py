@@ -36,10 +36,10 @@ def upgrade():
 """
 
 
-def plain(body: str, directory: Path) -> bool:
+def plain(body: str, directory: Path, *, head: str = HEAD, tail: str = "") -> bool:
     """Tell whether a script with this body of `upgrade` is plain."""
     path = directory / "script.py"
-    path.write_text(HEAD + textwrap.indent(textwrap.dedent(body).strip("\n"), "    "))
+    path.write_text(head + textwrap.indent(textwrap.dedent(body).strip("\n"), "    ") + tail)
     module = ModuleType("script")
     exec(compile(path.read_text(), str(path), "exec"), vars(module))
     return is_plain(module, ScriptText(str(path)))
@@ -84,6 +84,25 @@ def test_what_only_says_what_to_do_is_plain(body: str, tmp_path: Path) -> None:
 def test_what_may_look_at_an_answer_or_do_more_is_not_plain(body: str, tmp_path: Path) -> None:
     """A connection, a caught error, an effect elsewhere: all are run in their turn."""
     assert not plain(body, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("head", "tail"),
+    [
+        (HEAD.replace("def upgrade", "@wrapped\ndef upgrade"), ""),
+        (HEAD.replace("def add", "@wrapped\ndef add"), ""),
+        (HEAD, "\n\nupgrade = wrapped(upgrade)\n"),
+        (HEAD, "\n\ndef other():\n    pass\n\nupgrade = other\n"),
+    ],
+    ids=["decorated", "helper", "replaced", "another"],
+)
+def test_what_is_wrapped_around_a_function_may_do_more(
+    head: str, tail: str, tmp_path: Path
+) -> None:
+    """A decorator that runs a revision for each tenant asks the database which there are."""
+    wrapped = "def wrapped(function):\n    return lambda: (SEEN.append(1), function())\n\n\n"
+    assert not plain('add("t")', tmp_path, head=head.replace("NAMES", wrapped + "NAMES"), tail=tail)
+    assert plain('add("t")', tmp_path)
 
 
 class Connection:
