@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from automigrate.database.session import SessionLostError
 from automigrate.deadline import jittered
+from automigrate.errors import ScriptError
 from automigrate.events import LockWaited, Phase, PhaseEntered
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ __all__ = ["NoRoomError", "Waiting"]
 
 SHORTEST_POLL = 1.0
 POLL_PER_WAITER = 0.5
+
+NESTED = (
+    "env.py or a revision calls automigrate, which is migrating this database for it already and "
+    "would wait for itself. Let env.py import the models from a module that does not migrate."
+)
 
 
 class NoRoomError(SessionLostError):
@@ -56,6 +62,7 @@ class Waiting:
 
         Raises:
             NoRoomError: the holder may need the connection more; wait without one.
+            ScriptError: the holder waits for this very call to return.
             StoppedError: a stop was asked for.
         """
         if not self._told:
@@ -65,6 +72,8 @@ class Waiting:
             self._tell(lock.seen)
         elif lock.waiters == 0:
             self.look_at_holder(lock)
+        if self.holder is not None and lock.is_ours(self.holder):
+            raise ScriptError(NESTED)
         if lock.crowded:
             raise NoRoomError
         poll = min(self._options.poll_interval, max(SHORTEST_POLL, lock.waiters * POLL_PER_WAITER))

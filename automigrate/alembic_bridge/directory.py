@@ -46,6 +46,13 @@ class ProjectConfig(Config):
     url_of_ours: str | None = None
     """The URL in it, where the project names no driver."""
 
+    def choose_async_driver(self) -> None:
+        """Have `sqlalchemy.url` lead to an asynchronous driver, where the choice is ours."""
+        assert self.url_of_ours is not None
+        url = make_url(self.url_of_ours).set(drivername=f"{OUR_DRIVER}_async")
+        self.set_main_option("sqlalchemy.url", _escaped(url.render_as_string(hide_password=False)))
+        self.url_of_ours = None
+
 
 class LazyScript(Script):
     """A script whose module is imported at the first access."""
@@ -80,7 +87,7 @@ def _load(path: str, revision: str) -> ModuleType:
     except SyntaxError as error:
         reason = f"syntax error in line {error.lineno}: {error.msg}"
         raise ScriptImportError(file=path, reason=reason, revision=revision) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a setting may be missing that it cannot do without
         reason = scrub(f"{type(error).__name__}: {error}")
         raise ScriptImportError(file=path, reason=reason, revision=revision) from error
     if getattr(module, "revision", revision) != revision:

@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import re
 import threading
-import time
 from argparse import Namespace
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,16 +19,16 @@ import psycopg
 from alembic import command as alembic_command
 from alembic.runtime.environment import EnvironmentContext
 from alembic.util import CommandError
-from sqlalchemy import Engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from automigrate.alembic_bridge.directory import config_for, default_driver, directory_for
+from automigrate.alembic_bridge.event_loop import event_loop
 from automigrate.alembic_bridge.guard import process_guard
+from automigrate.alembic_bridge.hearing import hearing
 from automigrate.database.session import SessionLostError, TablesDifferError
 from automigrate.errors import (
     AutomigrateError,
     DatabaseUnavailableError,
-    LockTimeoutError,
     ScriptError,
     ScriptImportError,
 )
@@ -45,15 +44,11 @@ if TYPE_CHECKING:
     from automigrate.scripts.graph import ScriptGraph
     from automigrate.scripts.location import ScriptLocation
 
-__all__ = ["EnvRun", "in_thread", "one_run_per_process", "poll_locks"]
+__all__ = ["EnvRun", "in_thread", "one_run_per_process"]
 
 _PROCESS_LOCK = threading.Lock()
 """Alembic's proxies are one per process (H18)."""
 
-_BLOCKING_LOCK = re.compile(
-    r"(\s*select\s+)(?:pg_catalog\.)?pg_advisory_(xact_)?lock(_shared)?(?=\s*\()", re.IGNORECASE
-)
-_POLL_SECONDS = 0.1
 _WAITING_TEXTS = ("too many", "remaining connection slots", "starting up", "shutting down")
 _RACE = re.compile(r'constraint "pg_\w+"|tuple concurrently updated')
 _SHARED_CONNECTION = re.compile(r"attributes\b.{0,20}['\"]connection['\"]", re.DOTALL)
@@ -150,6 +145,8 @@ class EnvRun:
         self._target = target
         self._text_of = text_of
         self._configured = False
+        self.custom_settings: set[str] = set()
+        """Settings with a dot in their name that env.py has set."""
         self.applied = False
         """Whether `run_migrations` has come to its end."""
         self.failure: BaseException | None = None
@@ -208,13 +205,16 @@ class EnvRun:
             AutomigrateError: `failure`, or what env.py itself did wrong.
         """
         try:
-            with self.environment(configure, steps), _trying(locks, ours):
+            with (
+                event_loop(),
+                self.environment(configure, steps),
+                hearing(locks, self.custom_settings, ours),
+            ):
                 self._execute(ours)
         except BaseException as error:
             if self.failure is not None:
                 raise self.failure from self.failure.__cause__
-            # The server may have ended the connection that env.py kept open and idle meanwhile.
-            if not (self.applied and _fault_elsewhere(error) is Fault.LOST):
+            if not (self.applied and _is_of_no_matter(error)):
                 raise self._translated(error) from error
         if self.failure is not None:
             raise self.failure
@@ -241,6 +241,12 @@ class EnvRun:
             if self._configured or connection is None or not self._shares_connection():
                 raise
             self.config.attributes["connection"] = connection
+            self.directory.run_env()
+        except InvalidRequestError:
+            # `AsyncEngine(engine_from_config(…))` over a URL without a driver, which is ours then.
+            if self._configured or self.config.url_of_ours is None:
+                raise
+            self.config.choose_async_driver()
             self.directory.run_env()
 
     def _session_lives(self) -> bool:
@@ -281,49 +287,6 @@ class EnvRun:
         return ScriptImportError(file=str(self._location.env_file), reason=reason)
 
 
-def poll_locks(deadline: Deadline, control: Control) -> Callable[[Callable[[], bool]], None]:
-    """Get env.py's locks by trying: who blocks in one holds a snapshot, and hangs a peer (H2)."""
-
-    def wait(try_once: Callable[[], bool]) -> None:
-        started = time.monotonic()
-        while not try_once():
-            control.raise_if_stopping()
-            if deadline.passed:
-                raise LockTimeoutError(holder=None, waited_seconds=time.monotonic() - started)
-            control.sleep(_POLL_SECONDS)
-
-    return wait
-
-
-@contextmanager
-def _trying(locks: Callable[[Callable[[], bool]], None], ours: Connection | None) -> Iterator[None]:
-    """Stand before the blocking advisory locks that env.py takes on its own connections."""
-    thread = threading.get_ident()
-
-    def before(
-        connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any
-    ) -> tuple[str, Any]:
-        if threading.get_ident() != thread or connection is ours:
-            return statement, parameters
-        attempt = _BLOCKING_LOCK.sub(r"\1pg_try_advisory_\2lock\3", statement, count=1)
-        if attempt == statement or not _BLOCKING_LOCK.match(statement):
-            return statement, parameters
-
-        def try_once() -> bool:
-            cursor.execute(attempt, parameters)
-            row = cursor.fetchone()
-            return row is None or row[0] is not False
-
-        locks(try_once)
-        return "select true", type(parameters)()
-
-    event.listen(Engine, "before_cursor_execute", before, retval=True)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "before_cursor_execute", before)
-
-
 def _is_race(error: BaseException) -> bool:
     """Whether several processes have created the same schema or extension at once (H8)."""
     return isinstance(error, DBAPIError) and _RACE.search(str(error.orig)) is not None
@@ -335,6 +298,17 @@ def _fault_elsewhere(error: BaseException) -> Fault:
     Without a SQLSTATE an error of the driver is one of the connection.
     """
     return classify(error, broken=driver_error(error) is not None)
+
+
+def _is_of_no_matter(error: BaseException) -> bool:
+    """Whether what env.py ends with, after the revisions, leaves them as they should be.
+
+    It may say `sys.exit(0)`, and the server may have ended the connection that it kept open and
+    idle meanwhile.
+    """
+    if isinstance(error, SystemExit):
+        return not error.code
+    return _fault_elsewhere(error) is Fault.LOST
 
 
 def _is_about_connecting(error: BaseException) -> bool:

@@ -24,12 +24,8 @@ from automigrate.alembic_bridge.engine import (
     lend_to_async,
     let_go,
 )
-from automigrate.alembic_bridge.env_run import (
-    EnvRun,
-    in_thread,
-    one_run_per_process,
-    poll_locks,
-)
+from automigrate.alembic_bridge.env_run import EnvRun, in_thread, one_run_per_process
+from automigrate.alembic_bridge.hearing import poll_locks
 from automigrate.alembic_bridge.manners import speak_as
 from automigrate.alembic_bridge.mirror import Mirror
 from automigrate.alembic_bridge.percents import literal_percents, looked_through_for_placeholders
@@ -68,7 +64,7 @@ def run_revisions(work: Work) -> None:
         SessionLostError: the session is gone.
         TablesDifferError: the version table is another one than was looked at.
     """
-    with one_run_per_process(work.deadline, work.control):
+    with one_run_per_process(work.deadline, work.control), work.lock.working():
         run = _Run(work)
         try:
             if work.location.env_file is None:
@@ -96,11 +92,6 @@ class _Run:
             deadline=work.deadline,
             on_commit_elsewhere=self._on_commit_elsewhere,
         )
-        self._mirror = Mirror(
-            self._connection,
-            work.session.connection,
-            keeps_session=work.lock.keeps_session,
-        )
         self._env_run = EnvRun(
             work.location,
             work.graph,
@@ -110,6 +101,12 @@ class _Run:
             x_arguments=work.options.x_arguments,
             text_of=work.text_of,
             command=work.direction,
+        )
+        self._mirror = Mirror(
+            self._connection,
+            work.session.connection,
+            keeps_session=work.lock.keeps_session,
+            custom=self._env_run.custom_settings,
         )
         engine = self._connection.engine
         event.listen(engine, "do_execute", self._execute)
@@ -263,6 +260,7 @@ class _Run:
                 last=index == len(steps) - 1,
                 arguments=arguments,
                 loose=self._mirror.autocommit,
+                watched=bool(self._mirror.listeners),
                 recording=self._recording,
             )
             return Step(

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import text
 
 from automigrate.alembic_bridge.engine import autocommitting
+from automigrate.alembic_bridge.listeners import Listeners
 from automigrate.database.pooler import DIRECT_URL
 from automigrate.database.session import PROTECTION
 from automigrate.errors import ConfigurationError, PoolerError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import psycopg
     from sqlalchemy.engine import Connection
@@ -41,7 +42,9 @@ with changed as (
   where current_setting(name, true) is distinct from value)
 select name, set_config(name, value, false) from changed"""
 RESET = """\
-select set_config(name, reset_val, false) from pg_settings where name = any(%s)"""
+select set_config(name, coalesce(reset_val, ''), false)
+from unnest(%s::text[]) as t(name) left join pg_settings using (name)"""
+CUSTOM = text("select current_setting(:name, true)")
 SET_ROLE = "select set_config('role', %s, false)"
 LOCAL = """\
 select current_user::text, array(select array[name, current_setting(name)]
@@ -89,14 +92,22 @@ class Mirror:
         raw: the same as psycopg's.
         keeps_session: whether what is set on it stays; not behind a pooler that lends server
             connections to single transactions.
+        custom: settings with a dot in their name that env.py has set so far, which PostgreSQL does
+            not list.
     """
 
     def __init__(
-        self, ours: Connection, raw: psycopg.Connection[Any], *, keeps_session: bool = True
+        self,
+        ours: Connection,
+        raw: psycopg.Connection[Any],
+        *,
+        keeps_session: bool = True,
+        custom: Collection[str] = (),
     ) -> None:
         self._ours = ours
         self._raw = raw
         self._keeps_session = keeps_session
+        self._custom = custom
         self._theirs: Connection | None = None
         self._seen: _Prepared | None = None
         self._settings: set[str] = set()
@@ -104,6 +115,7 @@ class Mirror:
         self._options: set[str] = set()
         self._schema_name = ours.dialect.default_schema_name
         self._identity = identity_of(raw)
+        self.listeners = Listeners(ours)
         self.autocommit = False
         """Whether env.py asked for a connection in autocommit."""
 
@@ -124,7 +136,7 @@ class Mirror:
             return found.database
         self._theirs = theirs
         self._apply(found.settings, found.role, found.session_user)
-        self._seen = _read(theirs) if self._release(found.pid) else found
+        self._seen = self._read(theirs) if self._release(found.pid) else found
         self._release(found.pid)
         self.autocommit = in_autocommit(theirs)
         chosen = theirs.get_execution_options()
@@ -132,6 +144,7 @@ class Mirror:
         self._options = set(options)
         self._ours.execution_options(**options)
         self._ours.dialect.default_schema_name = theirs.dialect.default_schema_name
+        self.listeners.take_over(theirs)
         return None
 
     def follow(self) -> None:
@@ -156,6 +169,7 @@ class Mirror:
 
     def give_back(self) -> None:
         """Bring our session into the state that it had."""
+        self.listeners.give_back()
         self._raw.commit()
         with autocommitting(self._raw):
             if self._role is not None:
@@ -208,9 +222,17 @@ class Mirror:
             )
 
     def _look_at(self, theirs: Connection) -> _Prepared:
-        found = _read(theirs)
+        found = self._read(theirs)
         if not self._keeps_session:
             theirs.connection.commit()  # its transaction holds a server connection of a small pool
+        return found
+
+    def _read(self, theirs: Connection) -> _Prepared:
+        found = _read(theirs)
+        for name in self._custom:
+            value = theirs.execute(CUSTOM, {"name": name}).scalar()
+            if value is not None:
+                found.settings[name] = value
         return found
 
     def _release(self, pid: int) -> bool:

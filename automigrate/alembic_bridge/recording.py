@@ -112,7 +112,7 @@ class Recorder:
         """Run a script's function; `None` where it must be run statement by statement."""
         try:
             upgrade(**arguments)
-        except Exception:  # noqa: BLE001 - told when it is run in its turn
+        except (Exception, SystemExit):  # noqa: BLE001 - told when it is run in its turn
             return None
         return self.statements
 

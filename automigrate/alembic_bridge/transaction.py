@@ -63,6 +63,7 @@ class RevisionTransaction:
         last: whether its commit ends the run, and so must reach the disk.
         arguments: of the script's function.
         loose: whether env.py asked for a connection in autocommit.
+        watched: whether env.py listens to what is executed.
         recording: stands around what is recorded instead of sent.
     """
 
@@ -76,6 +77,7 @@ class RevisionTransaction:
         last: bool,
         arguments: dict[str, Any],
         loose: bool,
+        watched: bool,
         recording: Callable[[], AbstractContextManager[Recorder]],
     ) -> None:
         self._work = work
@@ -85,6 +87,7 @@ class RevisionTransaction:
         self._last = last
         self._arguments = arguments
         self._loose = loose
+        self._watched = watched
         self._recording = recording
         self.revision: str = step.revision.revision
         self.message: str = (step.revision.doc or "").strip().partition("\n")[0]
@@ -183,6 +186,7 @@ class RevisionTransaction:
             and self._maintainer.plain
             and not self._context.on_version_apply_callbacks
             and not self._loose
+            and not self._watched
             and self.revision not in work.open_revisions
             and self._raw.isolation_level is None
             and self._text.exists

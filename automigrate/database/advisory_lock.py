@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from automigrate.database.message import MARK
@@ -71,6 +72,12 @@ HOLDER = f"select {_HOLDER}"
 HOLDER_ROW = "select json_build_array(" + _HOLDER.replace("\nfrom pg_locks", ")\nfrom pg_locks", 1)
 
 
+_WORKING: ContextVar[frozenset[tuple[int, int]]] = ContextVar(
+    "automigrate_working", default=frozenset()
+)
+"""Keys and backend pids of the locks whose holders wait for the code that runs here."""
+
+
 def lock_key(schema: str, version_table: str) -> int:
     """Return the key of the advisory lock that guards one version table.
 
@@ -100,6 +107,19 @@ class AdvisoryLock:
         self._woken = False
         self.seen: Holder | None = None
         """Who held the lock when `look_and_try` did not get it."""
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Stand around what runs code of the project's, which might call automigrate itself."""
+        token = _WORKING.set(_WORKING.get() | {(self.key, self._session.pid)})
+        try:
+            yield
+        finally:
+            _WORKING.reset(token)
+
+    def is_ours(self, holder: Holder) -> bool:
+        """Whether the holder is a run that has called this one, and waits for it to return."""
+        return (self.key, holder.pid) in _WORKING.get()
 
     def look_and_try(self, tables: Tables) -> Look:
         """Look, and take the lock if it is free; where it is not, see who has it.

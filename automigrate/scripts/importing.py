@@ -40,7 +40,7 @@ def load(location: ScriptLocation) -> list[Revision]:
             raise BrokenHistoryError(f"{error}. Correct that script.") from error
         except (BrokenHistoryError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ScriptImportError(
                 file=_file_at_fault(error, location),
                 reason=scrub(f"{type(error).__name__}: {str(error).rstrip('.')}"),
@@ -100,7 +100,7 @@ def _search_path(entries: tuple[str, ...]) -> Iterator[None]:
                 sys.path.remove(entry)
 
 
-def _file_at_fault(error: Exception, location: ScriptLocation) -> str:
+def _file_at_fault(error: BaseException, location: ScriptLocation) -> str:
     """Find the script whose code raised; the directory when Alembic itself refused."""
     if isinstance(error, SyntaxError) and error.filename:
         return error.filename

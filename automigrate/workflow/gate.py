@@ -235,7 +235,7 @@ class Gate:
         def steps(stage: Stage) -> Generator[RevisionStep, None, None]:
             for revision in stage.pending():
                 self.told(revision)
-                before = look()
+                before, back = look(), None
                 try:
                     yield stage.up(revision)
                     first = look()
@@ -245,8 +245,9 @@ class Gate:
                     back = look()
                     yield stage.up(revision)
                 except UpgradeError as error:
-                    findings.append(self._failed(error))
-                    self._runs = error.direction == "downgrade"
+                    left = None if back is None else changes(before, back)
+                    findings.append(self._failed(error, left))
+                    self._runs = back is not None or error.direction == "downgrade"
                     return
                 findings.extend(self._same(revision, before, first, back, look()))
 
@@ -261,7 +262,15 @@ class Gate:
         path = Path(self._known.graph[revision].file)
         return way_back(path.read_text("utf-8")).way if path.suffix == ".py" else Way.WRITTEN
 
-    def _failed(self, error: UpgradeError) -> Finding:
+    def _failed(self, error: UpgradeError, left: str | None) -> Finding:
+        if left is not None:
+            return self._about(
+                "round-trip",
+                error.failed,
+                f"revision {error.failed}, undone, cannot be applied again: {error.reason}. "
+                f"Its downgrade leaves behind what was not there before: {left or 'nothing'}.",
+                "Correct its downgrade. Revisions after it were not tried.",
+            )
         what = "" if error.direction == "upgrade" else "the downgrade of "
         return self._about(
             "fails" if error.direction == "upgrade" else "downgrade-fails",

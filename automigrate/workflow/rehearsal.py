@@ -265,7 +265,7 @@ class _Run:
         self._env_run = env_run
         self._connection = connection
         self._steps = steps
-        self._mirror = Mirror(connection, rehearsal.raw)
+        self._mirror = Mirror(connection, rehearsal.raw, custom=env_run.custom_settings)
         connection.rollback()
         self._lent: object = None
         self._ran = False

@@ -101,6 +101,24 @@ def test_a_downgrade_that_leaves_something_fails(shop: Project, server: Embedded
     assert "r0003" in found
 
 
+@pytest.mark.parametrize("downgrade", ["pass", 'op.execute("drop table a")'], ids=["empty", "half"])
+def test_a_downgrade_in_the_way_of_the_next_upgrade_fails(
+    shop: Project, server: EmbeddedServer, downgrade: str
+) -> None:
+    """The test says that the downgrade has left what the second upgrade finds in its way."""
+    shop.add(
+        "r0003",
+        upgrade='op.execute("create table a (id int)"); op.execute("create table b (id int)")',
+        downgrade=downgrade,
+    )
+    found = run_pytest(shop, server, "-k", "leaves_no_trace")
+    assert "1 failed" in found
+    assert "revision r0003, undone, cannot be applied again: DuplicateTable" in found
+    left = found.partition("Its downgrade leaves behind what was not there before: ")[2]
+    assert "public.b" in left
+    assert "Correct its downgrade." in left
+
+
 def test_a_broken_upgrade_fails(shop: Project, server: EmbeddedServer) -> None:
     """The test shows the error of the run."""
     shop.add("r0003", upgrade='op.execute("create table t_r0001 (id int)")')

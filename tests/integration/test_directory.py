@@ -67,6 +67,7 @@ def test_the_map_is_alembics(project: Project) -> None:
     [
         ("revision = 'r1'\ndown_revision = None\ndef upgrade(:", ScriptImportError, "syntax error"),
         ("revision = 'r1'\ndown_revision = None\n1 / 0", ScriptImportError, "ZeroDivisionError"),
+        ("revision = 'r1'\ndown_revision = None\nexit('no key')", ScriptImportError, "no key"),
         ("revision = 'r1'\ndown_revision = None\n", ScriptImportError, "it has no upgrade"),
         (
             "revision = 'r1'\ndown_revision = None\ndef upgrade(): pass\nrevision = 'r' + '2'",

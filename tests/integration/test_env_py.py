@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from automigrate.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
     RecoveryError,
+    ScriptError,
     ScriptImportError,
     UpgradeError,
 )
@@ -37,6 +40,13 @@ from sqlalchemy import create_engine, pool, text
 
 url = context.config.get_main_option("sqlalchemy.url")
 engine = create_engine(url, poolclass=pool.NullPool)
+"""
+RUN = f"""
+{CONNECT}
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
 """
 TENANTS = f"""
 {CONNECT}
@@ -170,6 +180,28 @@ def test_a_broken_env_py_is_named(
 
 
 # Version tables
+
+
+def test_env_py_may_end_the_program_when_it_is_done(database: Database, tmp_path: Path) -> None:
+    """`sys.exit()` after the migrations is an end like any other; an error code is an error."""
+    project = one_of(tmp_path, f"{RUN}\nraise SystemExit(0)", revisions=1)
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001"]
+    project.extend(1)
+    env = project.scripts / "env.py"
+    env.write_text(env.read_text().replace("Exit(0)", "Exit('not again')"))
+    with pytest.raises(ScriptImportError, match="not again"):
+        automigrate.upgrade(database.url, project.scripts)
+
+
+def test_env_py_that_migrates_is_told_at_once(database: Database, tmp_path: Path) -> None:
+    """An env.py whose models come with the application's own startup does not wait for itself."""
+    startup = f"automigrate.upgrade({database.url!r}, {str(tmp_path / 'migrations')!r})"
+    project = one_of(tmp_path, f"import automigrate\n{startup}\n{RUN}")
+    started = time.monotonic()
+    with pytest.raises(ScriptError, match="would wait for itself"):
+        automigrate.upgrade(database.url, project.scripts, timeout=60.0)
+    assert time.monotonic() - started < 30.0
+    assert not database.rows("select 1 from pg_tables where tablename = 't_r0001'")
 
 
 def test_options_that_contradict_env_py_say_what_to_set(database: Database, tmp_path: Path) -> None:
@@ -410,6 +442,55 @@ with engine.connect() as connection:
 # A guest in the process
 
 
+ASYNC_ENGINE = """
+import asyncio
+from alembic import context
+from sqlalchemy import engine_from_config, pool
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+settings = context.config.get_section(context.config.config_ini_section)
+if "sqlalchemy.url" not in settings:
+    raise RuntimeError("the application's own settings are missing")
+engine = AsyncEngine(engine_from_config(settings, prefix="sqlalchemy.", poolclass=pool.NullPool))
+
+def run(connection):
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+
+async def main():
+    async with engine.connect() as connection:
+        await connection.run_sync(run)
+    await engine.dispose()
+
+asyncio.run(main())
+"""
+
+
+def test_an_asynchronous_engine_gets_an_asynchronous_driver(
+    database: Database, tmp_path: Path
+) -> None:
+    """Where the project's files name no URL, ours has the kind of driver that env.py needs."""
+    project = one_of(tmp_path, ASYNC_ENGINE)
+    project.add("r0003", upgrade="op.run_async(ask)", extra_module_code=ASKING)
+    text = project.ini.read_text()
+    project.ini.write_text(re.sub(r"(?m)^sqlalchemy.url.*$", "", text))
+    report = automigrate.upgrade(database.url, project.scripts)
+    assert applied(report) == ["r0001", "r0002", "r0003"]
+
+
+ASKING = """
+async def ask(connection):
+    rows = await connection.execute(sa.text("select 1 from t_r0002 union all select 1"))
+    assert rows.all() == [(1,)]
+"""
+NESTED = """
+import nest_asyncio
+nest_asyncio.apply()
+async def outer():
+    asyncio.get_event_loop().run_until_complete(main())
+asyncio.run(outer())
+"""
 ASYNC = """
 import asyncio
 from alembic import context
@@ -453,6 +534,39 @@ def test_a_loop_that_was_set_stays_set(database: Database, tmp_path: Path) -> No
     finally:
         asyncio.set_event_loop(None)
         loop.close()
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "asyncio.get_event_loop().run_until_complete(main())",
+        "import nest_asyncio\nnest_asyncio.apply()\nasyncio.run(main())",
+        NESTED,
+    ],
+    ids=["get_event_loop", "nest_asyncio", "nested"],
+)
+def test_env_py_finds_an_event_loop_as_in_the_main_thread(
+    database: Database, tmp_path: Path, run: str
+) -> None:
+    """Loops work as under Alembic's command line; what env.py patches in asyncio is taken back."""
+    project = one_of(tmp_path, ASYNC + run)
+
+    def functions() -> list[Any]:
+        loop = asyncio.SelectorEventLoop
+        names = [asyncio.run, asyncio.get_event_loop, asyncio.Task, asyncio.Future]
+        return [*names, loop.run_until_complete, loop.run_forever, hasattr(loop, "_nest_patched")]
+
+    async def startup() -> list[str]:
+        ticks = asyncio.create_task(asyncio.sleep(0.01))
+        report = await automigrate.upgrade_async(database.url, project.scripts)
+        await ticks
+        return applied(report)
+
+    before = functions()
+    assert asyncio.run(startup()) == ["r0001", "r0002"]
+    assert functions() == before
+    assert not hasattr(asyncio, "_nest_patched")
+    assert asyncio.run(startup()) == []
 
 
 def test_env_py_finds_the_way_back_from_a_worker_thread(database: Database, tmp_path: Path) -> None:
@@ -544,6 +658,77 @@ def test_a_connection_that_a_program_would_hand_over(database: Database, tmp_pat
 
 
 # Revisions
+
+
+CUSTOM_SETTINGS = f"""
+{CONNECT}
+with engine.connect() as connection:
+    connection.execute(text("set app.tenant = 'acme'"))
+    connection.execute(text("select set_config('app.more', :value, false)"), {{"value": "x"}})
+    connection.commit()
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        connection.execute(text("SET LOCAL app.late TO 'y'"))
+        context.run_migrations()
+"""
+
+
+def test_settings_with_a_dot_hold_for_the_revisions(database: Database, tmp_path: Path) -> None:
+    """PostgreSQL lists no custom settings, and row-level security asks for them."""
+    project = one_of(tmp_path, CUSTOM_SETTINGS, revisions=0)
+    shown = ", ".join(f"current_setting('app.{name}', true)" for name in ("tenant", "more", "late"))
+    project.add("r0001", upgrade=f'op.execute("create table seen as select array[{shown}] as v")')
+    project.add("r0002", upgrade=f'op.execute("insert into seen select array[{shown}]")')
+    automigrate.upgrade(database.url, project.scripts)
+    assert database.rows("select v from seen") == [(["acme", "x", "y"],)] * 2
+
+
+LISTENING = f"""
+{CONNECT}
+from sqlalchemy import event
+heard = []
+
+@event.listens_for(engine, "begin")
+def begin(connection):
+    connection.exec_driver_sql("set local search_path to shop")
+
+@event.listens_for(engine, "before_cursor_execute", retval=True)
+def rewrite(connection, cursor, statement, parameters, context, executemany):
+    if statement.startswith("create index"):
+        statement = statement.replace("create index", "create unique index")
+    return statement, parameters
+
+@event.listens_for(engine, "after_cursor_execute")
+def count(connection, cursor, statement, parameters, context, executemany):
+    heard.append(statement)
+
+def before(connection, clause, parameters, more, options):
+    heard.append("before")
+
+with engine.connect() as connection:
+    connection.execute(text("create schema if not exists shop"))
+    connection.commit()
+    event.listen(connection, "before_execute", before)
+    event.listen(connection, "commit", lambda connection: heard.append("commit"))
+    context.configure(connection=connection, version_table_schema="public")
+    with context.begin_transaction():
+        context.run_migrations()
+    connection.commit()
+assert heard.count("create unique index ix on t_r0001 (id)") == 1, heard
+assert heard.count("commit") >= 2, heard
+assert "before" in heard, heard
+"""
+
+
+def test_listeners_of_env_py_hear_what_the_revisions_do(database: Database, tmp_path: Path) -> None:
+    """What env.py hangs on its own engine or connection rewrites, sets and counts as it would."""
+    project = one_of(tmp_path, LISTENING, revisions=1)
+    project.add("r0002", upgrade='op.execute("create index ix on t_r0001 (id)")')
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001", "r0002"]
+    assert database.rows(
+        "select c.relnamespace::regnamespace::text, i.indisunique from pg_index i"
+        " join pg_class c on c.oid = i.indexrelid where c.relname = 'ix'"
+    ) == [("shop", True)]
 
 
 def test_a_revision_sees_the_real_url(database: Database, tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""What env.py listens to on its own engine or connection, heard on ours as well.
+
+Projects hang into SQLAlchemy's events to rewrite statements, to set a role or a setting when a
+transaction begins, to log, to count. Under plain Alembic all that happens on the connection that
+env.py opens; here the revisions run on ours. Listeners on the class `Engine` hear both anyway, and
+what listeners of the pool set on a connection is taken over as a setting (`mirror`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.engine import Connection
+
+__all__ = ["Listeners"]
+
+_REWRITING = ("before_execute", "before_cursor_execute")
+_EVENTS = (
+    *_REWRITING,
+    "after_execute",
+    "after_cursor_execute",
+    "begin",
+    "commit",
+    "rollback",
+    "savepoint",
+    "rollback_savepoint",
+    "release_savepoint",
+)
+
+
+class Listeners:
+    """The listeners of one connection of env.py's, for as long as ours stands in its place.
+
+    Args:
+        ours: our connection.
+    """
+
+    def __init__(self, ours: Connection) -> None:
+        self._ours = ours
+        self._taken: list[tuple[str, Callable[..., Any]]] = []
+
+    def __bool__(self) -> bool:
+        """Whether anything is listened to, so that each statement must really go through."""
+        return bool(self._taken)
+
+    def take_over(self, theirs: Connection) -> None:
+        """Call what listens to theirs for ours too, before what listens to ours already.
+
+        A statement is rewritten before anybody of ours looks at what it does.
+        """
+        for name in _EVENTS:
+            known = list(getattr(self._ours.dispatch, name))
+            for listener in reversed(list(getattr(theirs.dispatch, name))):
+                if listener not in known:
+                    event.listen(
+                        self._ours, name, listener, insert=True, **_as_it_was_wrapped(name)
+                    )
+                    self._taken.append((name, listener))
+
+    def give_back(self) -> None:
+        """Call them for theirs only, as before."""
+        for name, listener in self._taken:
+            event.remove(self._ours, name, listener)
+        self._taken = []
+
+
+def _as_it_was_wrapped(name: str) -> dict[str, bool]:
+    """SQLAlchemy has given a return value to those that rewrite nothing."""
+    return {"retval": True} if name in _REWRITING else {}
