@@ -196,13 +196,15 @@ def _drop(filters: Filters, key: Key, options: _Options, changes: SequenceChange
 
 def _made_by_server(connection: Connection, sequence: Sequence) -> _Options | None:
     """Have the server complete the models' options; `None` where it refuses them."""
-    probe: Any = sequence._copy()  # noqa: SLF001 - as SQLAlchemy copies for another metadata
-    probe.name, probe.schema = PROBE, "pg_temp"
+    compiler: Any = DIALECT.ddl_compiler(DIALECT, None)  # type: ignore[arg-type]
+    kind = sequence.data_type
+    of = "" if kind is None else f"as {kind.compile(dialect=DIALECT)}"
+    create = f"create temp sequence {PROBE} {of} {compiler.get_identity_options(sequence)}"
     attempt = connection.begin_nested()
     raw: Any = connection.connection.dbapi_connection
     try:
         cursor = raw.cursor()
-        cursor.execute(str(CreateSequence(probe).compile(dialect=DIALECT)))
+        cursor.execute(create)
         return _options(cursor.execute(OF_PROBE).fetchone())
     except psycopg.Error:
         return None
@@ -226,7 +228,7 @@ def _options(row: Any) -> _Options:
 def _comes_with_serial(sequence: Sequence, script: ops.UpgradeOps) -> bool:
     """Whether the server makes it for a key of a new table, which Alembic renders as serial."""
     column = sequence.column
-    if column is None or column.table.autoincrement_column is not column:
+    if column is None or column.table._autoincrement_column is not column:  # noqa: SLF001 - public since 2.0.4
         return False
     table = column.table.name
     return sequence.name == f"{table}_{column.name}_seq" and any(
