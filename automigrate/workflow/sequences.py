@@ -126,7 +126,7 @@ def sequence_changes(
         metadata: the models.
         script: what else will be done; what needed a sequence may go with it.
     """
-    default = connection.scalar(text("select current_schema()"))
+    default: Any = connection.scalar(text("select current_schema()"))
     found = _found(connection)
     changes = SequenceChanges()
     wanted: set[Key] = set()
@@ -140,7 +140,9 @@ def sequence_changes(
         elif not found[key].owned and filters.look_at(key[1], KIND, key[0]):
             wanted_options = _made_by_server(connection, sequence)
             _alter(filters, sequence, found[key].options, wanted_options, changes)
-    gone = set(columns_freed(script, lambda changed: changed.modify_server_default is not False))
+    gone = columns_freed(
+        script, default, lambda changed: changed.modify_server_default is not False
+    )
     for key, one in found.items():
         if key in wanted or one.owned or one.needed or not one.columns <= gone:
             continue

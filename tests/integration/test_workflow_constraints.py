@@ -308,6 +308,32 @@ def test_a_check_uses_a_new_value_of_an_enum(bench: Workbench, database: Databas
     assert checks(database)["rule"] == "CHECK ((mood <> 'calm'::mood))"
 
 
+@pytest.mark.parametrize("schema", ["public", "more"])
+def test_names_that_need_quotes_and_schemas_that_are_named(
+    bench: Workbench, database: Database, schema: str
+) -> None:
+    """Also the default schema, by its name; the probe hides no other table of that name."""
+
+    def items(limit: int) -> sa.MetaData:
+        models = sa.MetaData(schema=schema)
+        sa.Table(
+            "Order Items",
+            models,
+            sa.Column("Unit Price", sa.Integer),
+            sa.Column("of", sa.Enum("a", "b", name="Kind", create_constraint=True)),
+            sa.CheckConstraint(f'"Unit Price" > {limit}', name="The Rule"),
+            sa.CheckConstraint(f'"Order Items"."Unit Price" < {limit + 9}'),
+        )
+        return models
+
+    made = change(bench, database, items(0), items(1))
+    assert len(made.operations) == 4
+    assert checks(database, f'{schema}."Order Items"') == {
+        "The Rule": 'CHECK (("Unit Price" > 1))',
+        "Order Items_Unit Price_check": 'CHECK (("Unit Price" < 10))',
+    }
+
+
 def test_an_exclusion_constraint_comes_changes_and_goes(
     bench: Workbench, database: Database
 ) -> None:
