@@ -662,6 +662,7 @@ def test_the_gate_sees_what_the_revisions_lack(bench: Workbench) -> None:
     models = goods(sa.CheckConstraint("price > 1", name="rule"))
     sa.Sequence("numbers", metadata=models)
     said = "\n".join(found(models))
+    assert "models and revisions differ: drop constraint rule on goods" in said
     wrong = goods(sa.CheckConstraint("prise > 1", name="rule"))
     assert "cannot be compared" in found(wrong)[0]
     for change in ("CREATE SEQUENCE numbers", "drop constraint rule", "add check constraint rule"):
