@@ -61,7 +61,7 @@ def command(
     The scripts run on a scratch database, and what is missing there is written: your own database
     is not looked at. What may be a rename is asked for on a terminal and refused elsewhere, unless
     --rename or --drop says it. On existing tables the safe forms are written (indexes
-    CONCURRENTLY; NOT NULL and foreign keys in two steps), as further revisions.
+    CONCURRENTLY; NOT NULL, checks and foreign keys in two steps), as further revisions.
     """
     from automigrate.workflow import comparison
     from automigrate.workflow.generate import generate

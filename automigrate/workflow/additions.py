@@ -97,7 +97,7 @@ def additions(context: MigrationContext, script: ops.UpgradeOps) -> Additions:
         ],
         after=[*constraints.added, *domains.dropped, *enums.dropped, *sequences.dropped],
         losses=sequences.losses,
-        warnings=[*enums.warnings, *constraints.warnings],
+        warnings=[*enums.warnings, *constraints.warnings, *constraints.undeclared],
         uncompared=constraints.warnings,
     )
 

@@ -144,9 +144,16 @@ def differ_in_length(
     found: TypeEngine[Any],
     wanted: TypeEngine[Any],
 ) -> bool | None:
-    """See what Alembic does not: that one text has a length and the other has none."""
+    """See what Alembic does not: that one text has a length and the other has none.
+
+    And that an enum type of the default schema is the same, whether the models name that or not.
+    """
     kind = wanted.dialect_impl(context.dialect)
     kind = kind.impl_instance if isinstance(kind, types.TypeDecorator) else kind
+    if isinstance(kind, types.Enum) and isinstance(found, types.Enum) and kind.native_enum:
+        default = context.dialect.default_schema_name
+        places = {(of.schema or default, of.name) for of in (kind, found)}
+        return False if len(places) == 1 else None
     if not isinstance(kind, types.String) or not isinstance(found, types.String):
         return None
     if isinstance(kind, types.Text | types.Enum) or isinstance(found, types.Text | types.Enum):

@@ -68,7 +68,10 @@ class ConstraintChanges:
     renamed: list[Sql] = field(default_factory=list)
     added: list[ops.MigrateOperation] = field(default_factory=list)
     """In the end: their columns may be new."""
+    undeclared: list[str] = field(default_factory=list)
+    """Said of each that is dropped because the models lack it: somebody may have meant it."""
     warnings: list[str] = field(default_factory=list)
+    """Why something could not be compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,9 +162,15 @@ class _Comparison:
             self._warn("without a name", unknown[0])
             return
         taken = {one.name for one in found if one.name not in left}
+        replaced = {one.name or one.spelled.name for one in missing}
         for gone in left.values():
             if not gone.inherited and self._allowed(None, gone):
                 self._changes.dropped.append(self._drop(gone))
+                if gone.name not in replaced:
+                    self._changes.undeclared.append(
+                        f"constraint {gone.name} on {self._table.key} is dropped, because the "
+                        "models do not declare it."
+                    )
         for one in missing:
             if self._allowed(one, None):
                 self._changes.added.append(self._add(one, taken))

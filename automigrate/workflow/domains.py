@@ -53,7 +53,7 @@ def domain_changes(
     connection: Connection, metadata: Iterable[MetaData], script: ops.UpgradeOps
 ) -> DomainChanges:
     """Find the domains that the models have and the database has not, and those that go."""
-    default = connection.scalar(text("select current_schema()"))
+    default: Any = connection.scalar(text("select current_schema()"))
     changes = DomainChanges()
     wanted = {
         (None if domain.schema == default else domain.schema, str(domain.name)): domain
@@ -68,7 +68,7 @@ def domain_changes(
     for key, domain in wanted.items():
         if key not in found:
             changes.created.append(Sql(_create(domain), f"DROP DOMAIN {_name(domain)}"))
-    gone = set(columns_freed(script, lambda changed: changed.modify_type is not None))
+    gone = columns_freed(script, default, lambda changed: changed.modify_type is not None)
     for (schema, name), (definition, columns) in found.items():
         if (schema, name) not in wanted and columns and columns <= gone:
             quoted = quoted_name(name, schema)

@@ -25,6 +25,7 @@ __all__ = ["EnumChanges", "created_anew", "enum_changes", "values_moved"]
 
 Key = tuple["str | None", str]
 
+DEFAULT_SCHEMA = text("select current_schema()")
 IN_DATABASE = text("""\
 select case when n.nspname = current_schema() then null else n.nspname end, t.typname,
   array(select enumlabel::text from pg_enum where enumtypid = t.oid order by enumsortorder),
@@ -59,7 +60,8 @@ def enum_changes(
     changes = EnumChanges()
     if comparison.has_enum_package():
         return changes
-    wanted = dict(_of_models(metadata))
+    default: Any = connection.scalar(DEFAULT_SCHEMA)
+    wanted = dict(_of_models(metadata, default))
     found: dict[Key, tuple[tuple[str, ...], set[str]]] = {
         (schema, name): (tuple(values), set(columns))
         for schema, name, values, columns in connection.execute(IN_DATABASE)
@@ -69,7 +71,7 @@ def enum_changes(
             changes.created.append(Sql(_create(key, values), f"DROP TYPE {_name(key)}"))
         else:
             _compare(key, found[key][0], values, changes)
-    gone = set(columns_freed(script, lambda changed: changed.modify_type is not None))
+    gone = columns_freed(script, default, lambda changed: changed.modify_type is not None)
     for key, (values, columns) in found.items():
         if key not in wanted and columns and columns <= gone:
             changes.dropped.append(Sql(f"DROP TYPE {_name(key)}", _create(key, values)))
@@ -84,7 +86,7 @@ def values_moved(
     made: dict[str, tuple[str, str]] = {}
     if comparison.has_enum_package():
         return gone, made
-    wanted = dict(_of_models(metadata))
+    wanted = dict(_of_models(metadata, connection.scalar(DEFAULT_SCHEMA)))
     for schema, name, found, _ in connection.execute(IN_DATABASE):
         values = wanted.get((schema, name), found)
         of, place = _name((schema, name)), f"{schema}.{name}" if schema else name
@@ -135,10 +137,13 @@ def _compare(
             )
 
 
-def _of_models(metadata: Sequence[MetaData]) -> Iterator[tuple[Key, tuple[str, ...]]]:
+def _of_models(
+    metadata: Sequence[MetaData], default: str | None
+) -> Iterator[tuple[Key, tuple[str, ...]]]:
     for found in metadata:
         for table in found.tables.values():
-            yield from _of_table(table)
+            for (schema, name), values in _of_table(table):
+                yield (None if schema == default else schema, name), values
 
 
 def _of_table(table: Table) -> Iterator[tuple[Key, tuple[str, ...]]]:

@@ -337,7 +337,7 @@ class Gate:
             yield Finding(
                 rule="models-differ",
                 level=Level.ERROR,
-                message=f"the revisions lack what the models have: {difference}.",
+                message=f"models and revisions differ: {difference}.",
                 remedy="Run `automigrate generate`.",
             )
 

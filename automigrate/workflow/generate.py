@@ -27,7 +27,8 @@ from automigrate.workflow.draft import Draft, Phase
 from automigrate.workflow.enums import values_moved
 from automigrate.workflow.losses import losses
 from automigrate.workflow.operations import Remark, Sql, UsingColumn, leaves, quoted_name
-from automigrate.workflow.renames import Answers, index_renames
+from automigrate.workflow.renamed_indexes import index_renames
+from automigrate.workflow.renames import Answers
 from automigrate.workflow.revisions import alembic_of, told_by_alembic
 from automigrate.workflow.rewriting import rewrite
 

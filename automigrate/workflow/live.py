@@ -10,6 +10,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import DOMAIN, ENUM
+from sqlalchemy.exc import DBAPIError
 
 from automigrate.errors import ConfigurationError
 from automigrate.workflow import comparison
@@ -88,8 +89,9 @@ def push(
         confirm: called with the SQL before anything is changed; `False` leaves it.
 
     Raises:
-        ConfigurationError: the database is shared, a rename is undecided, or data would be lost.
-        DatabaseUnavailableError: the database cannot be reached, or refuses a statement.
+        ConfigurationError: the database is shared, a rename is undecided, data would be lost, or
+            the server refuses a statement.
+        DatabaseUnavailableError: the database cannot be reached.
     """
     require_development(url, "push")
     pushed = Pushed()
@@ -138,6 +140,25 @@ def _statements(proposal: Proposal) -> Iterator[str]:
 
 
 def _apply(context: Any, connection: Connection, proposal: Proposal) -> None:
+    try:
+        _run_all(context, connection, proposal)
+    except DBAPIError as error:
+        if error.connection_invalidated or not getattr(error.orig, "sqlstate", None):
+            raise
+        kept = " but the new values of enum types" if proposal.added_values else ""
+        raise ConfigurationError(
+            f"the server refuses `{_brief(error.statement)}`: {str(error.orig).splitlines()[0]}. "
+            f"Nothing was changed{kept}. Mend the data or the models, or write a revision that "
+            "does it in steps: `automigrate generate`."
+        ) from error
+
+
+def _brief(statement: str | None) -> str:
+    text = " ".join((statement or "").split())
+    return f"{text[:97]}…" if len(text) > 98 else text  # noqa: PLR2004
+
+
+def _run_all(context: Any, connection: Connection, proposal: Proposal) -> None:
     for statement in proposal.added_values:
         connection.execute(text(str(statement.sqltext)))
     connection.commit()

@@ -176,9 +176,21 @@ class UsingColumn(ops.AlterColumnOp):
 
 
 def columns_freed(
+    container: ops.OpContainer, default: str, by: Callable[[ops.AlterColumnOp], bool]
+) -> set[str]:
+    """Name the columns that no longer need what they needed.
+
+    Args:
+        container: the operations.
+        default: schema that names are given without.
+        by: which changes of a column free it, besides that it goes.
+    """
+    return {name.removeprefix(f"{default}.") for name in _columns_freed(container, by)}
+
+
+def _columns_freed(
     container: ops.OpContainer, by: Callable[[ops.AlterColumnOp], bool]
 ) -> Iterator[str]:
-    """Name the columns that no longer need what they needed: they go, or are changed so."""
     for operation in leaves(container):
         match operation:
             case ops.DropTableOp():

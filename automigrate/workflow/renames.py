@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from alembic.autogenerate import renderers
 from alembic.operations import ops
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex
 
 from automigrate.errors import ConfigurationError
 from automigrate.workflow.operations import Sql, leaves, literal, quoted_name
@@ -20,7 +19,9 @@ from automigrate.workflow.operations import Sql, leaves, literal, quoted_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Answers", "Candidate", "Rename", "ValueRename", "index_renames", "undecided"]
+    from alembic.autogenerate.api import AutogenContext
+
+__all__ = ["Answers", "Candidate", "Rename", "ValueRename", "undecided"]
 
 ALIKE = 0.5
 """Share of its columns that the smaller of two tables must have in common with the other."""
@@ -114,6 +115,17 @@ class _ReversibleColumnRename(ops.AlterColumnOp):
         return _ReversibleColumnRename(
             self.table_name, self.modify_name, schema=self.schema, modify_name=self.column_name
         )
+
+
+@renderers.dispatch_for(_ReversibleColumnRename)
+def _render(context: AutogenContext, operation: _ReversibleColumnRename) -> str:
+    """Write it as a call; older releases of Alembic leave the new name out."""
+    schema = f", schema={str(operation.schema)!r}" if operation.schema else ""
+    return (
+        f"{context.opts['alembic_module_prefix'] or ''}alter_column("
+        f"{str(operation.table_name)!r}, {str(operation.column_name)!r}, "
+        f"new_column_name={str(operation.modify_name)!r}{schema})"
+    )
 
 
 class Answers:
@@ -256,80 +268,6 @@ def undecided(candidates: Sequence[Candidate]) -> list[str]:
         f"`--rename {candidate.old[0]}:{candidate.new}`, or `--drop {candidate.old[0]}`."
         for candidate in candidates
     ]
-
-
-def index_renames(script: ops.UpgradeOps) -> list[ops.MigrateOperation]:
-    """Take out indexes and unique constraints that merely have another name; return the renames.
-
-    Their names follow those of tables and columns where a naming convention is used.
-    """
-    return [
-        *_pairs(script, ops.DropIndexOp, ops.CreateIndexOp, _index_signature, _rename_index),
-        *_pairs(
-            script,
-            ops.DropConstraintOp,
-            ops.CreateUniqueConstraintOp,
-            _unique_signature,
-            _rename_constraint,
-        ),
-    ]
-
-
-def _pairs(
-    container: ops.OpContainer,
-    dropping: type[ops.MigrateOperation],
-    creating: type[ops.MigrateOperation],
-    signature: Callable[[Any], object],
-    rename: Callable[[Any, Any], Sql],
-) -> Iterator[Sql]:
-    for child in list(container.ops):
-        if isinstance(child, ops.OpContainer):
-            yield from _pairs(child, dropping, creating, signature, rename)
-    created = {signature(op): op for op in container.ops if isinstance(op, creating)}
-    for gone in [op for op in container.ops if isinstance(op, dropping)]:
-        known = signature(gone)
-        made = created.pop(known, None) if known is not None else None
-        if made is not None:
-            container.ops.remove(gone)
-            container.ops.remove(made)
-            yield rename(gone, made)
-
-
-def _index_signature(operation: ops.CreateIndexOp | ops.DropIndexOp) -> object:
-    try:
-        index: Any = operation.to_index()
-        index.name = "same"
-        text = str(CreateIndex(index).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-    except Exception:  # noqa: BLE001 - reflected too sparsely to be compared
-        return None
-    return text
-
-
-def _unique_signature(operation: Any) -> object:
-    try:
-        constraint = operation.to_constraint()
-    except Exception:  # noqa: BLE001 - what it was is not known
-        return None
-    if not hasattr(constraint, "columns") or constraint.__visit_name__ != "unique_constraint":
-        return None
-    options = (constraint.deferrable, constraint.initially, *constraint.dialect_kwargs.items())
-    return (operation.table_name, tuple(c.name for c in constraint.columns), options)
-
-
-def _rename_index(gone: ops.DropIndexOp, made: ops.CreateIndexOp) -> Sql:
-    old, new = str(gone.index_name), str(made.index_name)
-    statement = "ALTER INDEX {} RENAME TO {}"
-    return Sql(
-        statement.format(quoted_name(old, gone.schema), quoted_name(new)),
-        statement.format(quoted_name(new, gone.schema), quoted_name(old)),
-    )
-
-
-def _rename_constraint(gone: ops.DropConstraintOp, made: ops.CreateUniqueConstraintOp) -> Sql:
-    table = quoted_name(gone.table_name, gone.schema)
-    old, new = quoted_name(str(gone.constraint_name)), quoted_name(str(made.constraint_name))
-    statement = f"ALTER TABLE {table} RENAME CONSTRAINT {{}} TO {{}}"
-    return Sql(statement.format(old, new), statement.format(new, old))
 
 
 def _similar_tables(gone: dict[str, Any], made: dict[str, Any]) -> dict[str, list[str]]:

@@ -126,7 +126,7 @@ def sequence_changes(
         metadata: the models.
         script: what else will be done; what needed a sequence may go with it.
     """
-    default = connection.scalar(text("select current_schema()"))
+    default: Any = connection.scalar(text("select current_schema()"))
     found = _found(connection)
     changes = SequenceChanges()
     wanted: set[Key] = set()
@@ -140,7 +140,9 @@ def sequence_changes(
         elif not found[key].owned and filters.look_at(key[1], KIND, key[0]):
             wanted_options = _made_by_server(connection, sequence)
             _alter(filters, sequence, found[key].options, wanted_options, changes)
-    gone = set(columns_freed(script, lambda changed: changed.modify_server_default is not False))
+    gone = columns_freed(
+        script, default, lambda changed: changed.modify_server_default is not False
+    )
     for key, one in found.items():
         if key in wanted or one.owned or one.needed or not one.columns <= gone:
             continue
@@ -196,13 +198,15 @@ def _drop(filters: Filters, key: Key, options: _Options, changes: SequenceChange
 
 def _made_by_server(connection: Connection, sequence: Sequence) -> _Options | None:
     """Have the server complete the models' options; `None` where it refuses them."""
-    probe: Any = sequence._copy()  # noqa: SLF001 - as SQLAlchemy copies for another metadata
-    probe.name, probe.schema = PROBE, "pg_temp"
+    compiler: Any = DIALECT.ddl_compiler(DIALECT, None)  # type: ignore[arg-type]
+    kind = sequence.data_type
+    of = "" if kind is None else f"as {kind.compile(dialect=DIALECT)}"
+    create = f"create temp sequence {PROBE} {of} {compiler.get_identity_options(sequence)}"
     attempt = connection.begin_nested()
     raw: Any = connection.connection.dbapi_connection
     try:
         cursor = raw.cursor()
-        cursor.execute(str(CreateSequence(probe).compile(dialect=DIALECT)))
+        cursor.execute(create)
         return _options(cursor.execute(OF_PROBE).fetchone())
     except psycopg.Error:
         return None
@@ -226,7 +230,7 @@ def _options(row: Any) -> _Options:
 def _comes_with_serial(sequence: Sequence, script: ops.UpgradeOps) -> bool:
     """Whether the server makes it for a key of a new table, which Alembic renders as serial."""
     column = sequence.column
-    if column is None or column.table.autoincrement_column is not column:
+    if column is None or column.table._autoincrement_column is not column:  # noqa: SLF001 - public since 2.0.4
         return False
     table = column.table.name
     return sequence.name == f"{table}_{column.name}_seq" and any(

@@ -166,6 +166,19 @@ def test_push_brings_a_development_database_to_the_models(desk: Desk) -> None:
     assert "no difference" in desk.run("push")
 
 
+def test_push_says_what_the_server_refuses(desk: Desk) -> None:
+    """It is no question of the connection, and nothing has changed."""
+    desk.models("name: Mapped[str]")
+    desk.run("push", "--yes")
+    desk.database.execute("insert into users (name) values ('Ada')")
+    desk.models("name: Mapped[str]\n    age: Mapped[int]\n    mail: Mapped[str | None]")
+    told = desk.run("push", "--yes", code=2)
+    assert "refuses `ALTER TABLE users ADD COLUMN age INTEGER NOT NULL`: column" in told
+    assert "Nothing was changed." in told
+    assert "no usable connection" not in told
+    assert "add column users.mail" in desk.run("diff")
+
+
 def test_reset_rebuilds_and_seeds_a_database_of_ones_own(desk: Desk) -> None:
     """Everything goes, all revisions run, the given function fills it; extensions stay."""
     desk.models("name: Mapped[str]")

@@ -148,6 +148,9 @@ def test_a_check_that_the_models_lack_is_dropped(bench: Workbench, database: Dat
     """Also one that somebody has added by hand."""
     made = change(bench, database, goods(sa.CheckConstraint("price > 1", name="rule")), goods())
     assert made.operations == ("drop constraint rule on goods",)
+    assert made.warnings == (
+        "constraint rule on goods is dropped, because the models do not declare it.",
+    )
     database.execute("alter table goods add check (price > 2)")
     assert bench.differences(database, goods()) == ["drop constraint goods_price_check on goods"]
 
@@ -196,7 +199,7 @@ def test_checks_of_types_follow_the_type(bench: Workbench, database: Database) -
         flag = sa.Boolean(create_constraint=True, name="flag")
         return goods(sa.Column("kind", kind), sa.Column("flag", flag), **more)
 
-    change(bench, database, kinds("a", "b"), kinds("a", "c"))
+    assert change(bench, database, kinds("a", "b"), kinds("a", "c")).warnings == ()
     assert "'c'::character varying" in checks(database)["kind"]
     named = kinds("a", "c", convention=CONVENTION)
     assert bench.differences(database, named) == []
@@ -308,6 +311,32 @@ def test_a_check_uses_a_new_value_of_an_enum(bench: Workbench, database: Databas
     assert checks(database)["rule"] == "CHECK ((mood <> 'calm'::mood))"
 
 
+@pytest.mark.parametrize("schema", ["public", "more"])
+def test_names_that_need_quotes_and_schemas_that_are_named(
+    bench: Workbench, database: Database, schema: str
+) -> None:
+    """Also the default schema, by its name; the probe hides no other table of that name."""
+
+    def items(limit: int) -> sa.MetaData:
+        models = sa.MetaData(schema=schema)
+        sa.Table(
+            "Order Items",
+            models,
+            sa.Column("Unit Price", sa.Integer),
+            sa.Column("of", sa.Enum("a", "b", name="Kind", create_constraint=True)),
+            sa.CheckConstraint(f'"Unit Price" > {limit}', name="The Rule"),
+            sa.CheckConstraint(f'"Order Items"."Unit Price" < {limit + 9}'),
+        )
+        return models
+
+    made = change(bench, database, items(0), items(1))
+    assert len(made.operations) == 4
+    assert checks(database, f'{schema}."Order Items"') == {
+        "The Rule": 'CHECK (("Unit Price" > 1))',
+        "Order Items_Unit Price_check": 'CHECK (("Unit Price" < 10))',
+    }
+
+
 def test_an_exclusion_constraint_comes_changes_and_goes(
     bench: Workbench, database: Database
 ) -> None:
@@ -331,7 +360,7 @@ def test_an_exclusion_constraint_comes_changes_and_goes(
     change(bench, database, apart(None), apart("price > 0"))
     assert checks(database)["apart"].endswith("WHERE ((price > (0)::numeric))")
     made = change(bench, database, apart("price > 0"), goods())
-    assert made.warnings == ()
+    assert not any("blocks" in warning for warning in made.warnings)
     assert checks(database) == {}
 
 
@@ -633,6 +662,7 @@ def test_the_gate_sees_what_the_revisions_lack(bench: Workbench) -> None:
     models = goods(sa.CheckConstraint("price > 1", name="rule"))
     sa.Sequence("numbers", metadata=models)
     said = "\n".join(found(models))
+    assert "models and revisions differ: drop constraint rule on goods" in said
     wrong = goods(sa.CheckConstraint("prise > 1", name="rule"))
     assert "cannot be compared" in found(wrong)[0]
     for change in ("CREATE SEQUENCE numbers", "drop constraint rule", "add check constraint rule"):
