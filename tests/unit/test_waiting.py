@@ -9,7 +9,7 @@ import pytest
 from automigrate import waiting
 from automigrate.database.session import SessionLostError
 from automigrate.deadline import Control, Deadline
-from automigrate.errors import StoppedError
+from automigrate.errors import ScriptError, StoppedError
 from automigrate.events import Event, LockWaited, Phase, PhaseEntered
 from automigrate.options import Options
 from automigrate.verdict import Holder
@@ -42,6 +42,11 @@ class FakeLock:
         self.crowded = False
         self.seen: Holder | None = None
         self.waits: list[float] = []
+        self.ours: Holder | None = None
+
+    def is_ours(self, holder: Holder) -> bool:
+        """Whether the holder waits for us."""
+        return holder is self.ours
 
     def holder(self) -> Holder | None:
         """Return the next holder."""
@@ -152,5 +157,16 @@ def test_a_crowded_server_is_left_alone() -> None:
     lock.crowded = True
     under_test, _, _ = make(clock)
     with pytest.raises(SessionLostError, match="few are left"):
+        once(under_test, lock)
+    assert lock.waits == []
+
+
+def test_nobody_waits_for_the_run_that_called_it() -> None:
+    """A revision that calls automigrate would wait for ever: it is told so at once."""
+    clock = Clock()
+    lock = FakeLock(clock, FIRST)
+    lock.ours = FIRST
+    under_test, _, _ = make(clock)
+    with pytest.raises(ScriptError, match="would wait for itself"):
         once(under_test, lock)
     assert lock.waits == []
