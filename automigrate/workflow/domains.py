@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text, types
 from sqlalchemy.dialects.postgresql import DOMAIN, CreateDomainType
 
-from automigrate.workflow.operations import DIALECT, Sql, columns_freed, literal, quoted_name
+from automigrate.workflow.operations import (
+    COLUMNS_OF_TYPE,
+    DIALECT,
+    Sql,
+    columns_freed,
+    literal,
+    quoted_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,21 +31,17 @@ __all__ = ["DomainChanges", "created_where_missing", "domain_changes"]
 
 Key = tuple["str | None", str]
 
-IN_DATABASE = text("""\
+IN_DATABASE = text(f"""\
 select case when n.nspname = current_schema() then null else n.nspname end, t.typname,
   concat_ws(' ', format_type(t.typbasetype, t.typtypmod), 'DEFAULT ' || t.typdefault,
     case when t.typnotnull then 'NOT NULL' end,
     (select string_agg(format('CONSTRAINT %I %s', k.conname, pg_get_constraintdef(k.oid)), ' '
       order by k.conname) from pg_constraint k where k.contypid = t.oid and k.contype = 'c')),
-  array(select case when cn.nspname = current_schema() then '' else cn.nspname || '.' end
-      || c.relname || '.' || a.attname
-    from pg_attribute a join pg_class c on c.oid = a.attrelid
-    join pg_namespace cn on cn.oid = c.relnamespace
-    where a.atttypid in (t.oid, t.typarray) and c.relkind in ('r', 'p') and not a.attisdropped)
+  {COLUMNS_OF_TYPE}
 from pg_type t join pg_namespace n on n.oid = t.typnamespace
 where t.typtype = 'd' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
   and not exists (select from pg_depend d
-    where d.classid = 'pg_type'::regclass and d.objid = t.oid and d.deptype = 'e')""")
+    where d.classid = 'pg_type'::regclass and d.objid = t.oid and d.deptype = 'e')""")  # noqa: S608 - a constant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

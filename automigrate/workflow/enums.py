@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text, types
 
 from automigrate.workflow import comparison
-from automigrate.workflow.operations import Sql, columns_freed, literal, quoted_name
+from automigrate.workflow.operations import (
+    COLUMNS_OF_TYPE,
+    Sql,
+    columns_freed,
+    literal,
+    quoted_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,17 +32,13 @@ __all__ = ["EnumChanges", "created_anew", "enum_changes", "values_moved"]
 Key = tuple["str | None", str]
 
 DEFAULT_SCHEMA = text("select current_schema()")
-IN_DATABASE = text("""\
+IN_DATABASE = text(f"""\
 select case when n.nspname = current_schema() then null else n.nspname end, t.typname,
   array(select enumlabel::text from pg_enum where enumtypid = t.oid order by enumsortorder),
-  array(select case when cn.nspname = current_schema() then '' else cn.nspname || '.' end
-      || c.relname || '.' || a.attname
-    from pg_attribute a join pg_class c on c.oid = a.attrelid
-    join pg_namespace cn on cn.oid = c.relnamespace
-    where a.atttypid in (t.oid, t.typarray) and c.relkind in ('r', 'p') and not a.attisdropped)
+  {COLUMNS_OF_TYPE}
 from pg_type t join pg_namespace n on n.oid = t.typnamespace
 where t.typtype = 'e'
-  and not exists (select from pg_depend d where d.objid = t.oid and d.deptype = 'e')""")
+  and not exists (select from pg_depend d where d.objid = t.oid and d.deptype = 'e')""")  # noqa: S608 - a constant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

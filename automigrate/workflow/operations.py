@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import CheckConstraint
 
 __all__ = [
+    "COLUMNS_OF_TYPE",
     "DIALECT",
     "Autocommit",
     "Check",
@@ -40,6 +41,13 @@ __all__ = [
 
 DIALECT = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
 """Renders SQL as it is, without the percent signs doubled for a driver."""
+COLUMNS_OF_TYPE = """\
+array(select case when cn.nspname = current_schema() then '' else cn.nspname || '.' end
+      || c.relname || '.' || a.attname
+    from pg_attribute a join pg_class c on c.oid = a.attrelid
+    join pg_namespace cn on cn.oid = c.relnamespace
+    where a.atttypid in (t.oid, t.typarray) and c.relkind in ('r', 'p') and not a.attisdropped)"""
+"""SQL of the columns that have the type `t` of `pg_type`, named as `columns_freed` names them."""
 _PARAMETER_LIKE = re.compile(r"(?<![:\\]):(?=\w)")
 
 
