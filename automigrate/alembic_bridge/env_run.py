@@ -22,9 +22,9 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from automigrate.alembic_bridge.directory import config_for, default_driver, directory_for
+from automigrate.alembic_bridge.env_statements import intercepting
 from automigrate.alembic_bridge.event_loop import event_loop
 from automigrate.alembic_bridge.guard import process_guard
-from automigrate.alembic_bridge.hearing import hearing
 from automigrate.database.session import SessionLostError, TablesDifferError
 from automigrate.errors import (
     AutomigrateError,
@@ -208,7 +208,7 @@ class EnvRun:
             with (
                 event_loop(),
                 self.environment(configure, steps),
-                hearing(locks, self.custom_settings, ours),
+                intercepting(locks, self.custom_settings, ours),
             ):
                 self._execute(ours)
         except BaseException as error:

@@ -25,7 +25,7 @@ from automigrate.alembic_bridge.engine import (
     let_go,
 )
 from automigrate.alembic_bridge.env_run import EnvRun, in_thread, one_run_per_process
-from automigrate.alembic_bridge.hearing import poll_locks
+from automigrate.alembic_bridge.env_statements import poll_locks
 from automigrate.alembic_bridge.manners import speak_as
 from automigrate.alembic_bridge.mirror import Mirror
 from automigrate.alembic_bridge.percents import literal_percents, looked_through_for_placeholders

@@ -1,4 +1,4 @@
-"""What env.py says on its own connections: locks that it takes, settings that nobody lists."""
+"""What env.py executes on its own connections: locks it takes, settings that nobody lists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from automigrate.deadline import Control, Deadline
 
-__all__ = ["hearing", "poll_locks"]
+__all__ = ["intercepting", "poll_locks"]
 
 _BLOCKING_LOCK = re.compile(
     r"(\s*select\s+)(?:pg_catalog\.)?pg_advisory_(xact_)?lock(_shared)?(?=\s*\()", re.IGNORECASE
@@ -50,10 +50,10 @@ def poll_locks(deadline: Deadline, control: Control) -> Callable[[Callable[[], b
 
 
 @contextmanager
-def hearing(
+def intercepting(
     locks: Callable[[Callable[[], bool]], None], custom: set[str], ours: Connection | None
 ) -> Iterator[None]:
-    """Hear what env.py says on its own connections.
+    """Look at what env.py executes on its own connections, before it does.
 
     Args:
         locks: stands before the blocking advisory locks that it takes.
