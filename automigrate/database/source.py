@@ -9,22 +9,19 @@ application that has imported it.
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 from typing import TYPE_CHECKING, Protocol, TypeGuard
 
-from automigrate.database import url_reading
 from automigrate.database.url import DatabaseURL, scrub
 from automigrate.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import psycopg
     import sqlalchemy
     from psycopg.pq.abc import PGconn
     from psycopg.rows import TupleRow
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ["CallableSource", "EngineSource", "Source", "URLSource", "source_of"]
 
@@ -156,7 +153,9 @@ class EngineSource(_GivenConnections):
     """
 
     def __init__(self, engine: sqlalchemy.Engine) -> None:
-        url = _url_of_sqlalchemy(engine.url)
+        from automigrate.database.given import url_of_sqlalchemy
+
+        url = url_of_sqlalchemy(engine.url)
         super().__init__(url if url.settings else None)
         self._engine = engine
 
@@ -248,26 +247,19 @@ def source_of(database: object) -> Source:
     Raises:
         ConfigurationError: it is of another kind, or a URL that cannot be used.
     """
-    if _is_engine(database):
-        _check_dialect(database.dialect.name)
+    if database is None or isinstance(database, str):
+        return URLSource(DatabaseURL.parse(database))
+    if isinstance(database, DatabaseURL):
+        return URLSource(database)
+    from automigrate.database.given import check_dialect, is_engine, url_given
+
+    if is_engine(database):
+        check_dialect(database.dialect.name)
         if database.dialect.driver == "psycopg" and not database.dialect.is_async:
             return EngineSource(database)
-    if (url := _url_given(database)) is not None:
+    if (url := url_given(database)) is not None:
         return URLSource(url)
     return _source_of_callable(database)
-
-
-def _url_given(database: object) -> DatabaseURL | None:
-    if isinstance(database, DatabaseURL):
-        return database
-    if _is_url(database):
-        return _url_of_sqlalchemy(database)
-    if _is_engine(database):
-        return _url_of_sqlalchemy(database.url)
-    if _is_async_engine(database):
-        return _url_of_sqlalchemy(database.sync_engine.url)
-    text = database if isinstance(database, str) else _text_of_pydantic(database)
-    return DatabaseURL.parse(text) if database is None or text is not None else None
 
 
 def _source_of_callable(database: object) -> Source:
@@ -285,33 +277,6 @@ def _source_of_callable(database: object) -> Source:
             "that returns a new psycopg connection."
         )
     return CallableSource(database)
-
-
-def _check_dialect(name: str) -> None:
-    if name != "postgresql":
-        raise ConfigurationError(
-            f"automigrate is for PostgreSQL, and the engine's dialect is {name}. "
-            "Pass an engine created from a postgresql:// URL."
-        )
-
-
-def _url_of_sqlalchemy(url: sqlalchemy.URL) -> DatabaseURL:
-    _check_dialect(url.get_backend_name())
-    return DatabaseURL.of(_pairs_of_sqlalchemy(url))
-
-
-def _pairs_of_sqlalchemy(url: sqlalchemy.URL) -> Iterator[tuple[str, str]]:
-    yield "user", url.username or ""
-    yield "password", str(url.password or "")
-    yield "host", url.host or ""
-    yield "port", str(url.port or "")
-    yield "dbname", url.database or ""
-    for name, value in url.query.items():
-        values = (value,) if isinstance(value, str) else value
-        if name == "host":
-            yield from url_reading.host_list(values)
-        else:
-            yield name, values[-1]
 
 
 def _url_of(connection: psycopg.Connection[TupleRow]) -> DatabaseURL:
@@ -357,37 +322,6 @@ def _is_connection(value: object) -> TypeGuard[psycopg.Connection[TupleRow]]:
     import psycopg
 
     return isinstance(value, psycopg.Connection)
-
-
-def _is_of(value: object, module: str, name: str) -> bool:
-    """Say whether the value is of a class of a module, without importing the module."""
-    kind = getattr(sys.modules.get(module), name, None)
-    return isinstance(kind, type) and isinstance(value, kind)
-
-
-def _is_url(value: object) -> TypeGuard[sqlalchemy.URL]:
-    return _is_of(value, "sqlalchemy.engine", "URL")
-
-
-def _is_engine(value: object) -> TypeGuard[sqlalchemy.Engine]:
-    return _is_of(value, "sqlalchemy.engine", "Engine")
-
-
-def _is_async_engine(value: object) -> TypeGuard[AsyncEngine]:
-    return _is_of(value, "sqlalchemy.ext.asyncio", "AsyncEngine")
-
-
-def _text_of_pydantic(value: object) -> str | None:
-    """Return the URL in a pydantic ``PostgresDsn`` or ``SecretStr``; other types are not ours."""
-    if any(
-        kind.__module__.partition(".")[0].startswith("pydantic") for kind in type(value).__mro__
-    ):
-        reveal = getattr(value, "get_secret_value", None)
-        if callable(reveal):
-            return str(reveal())
-        if hasattr(value, "scheme"):
-            return str(value)
-    return None
 
 
 def _discard(value: object) -> None:
