@@ -13,24 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from automigrate.database.session import VERSION_TABLE
 from automigrate.errors import (
-    AutomigrateError,
     BrokenHistoryError,
     ConfigurationError,
     ScriptError,
     ScriptImportError,
-    UpgradeError,
 )
 from automigrate.options import SECTION
 from automigrate.scripts import lockfile
 from automigrate.workflow import comparison
 from automigrate.workflow.additions import Differences, differences
 from automigrate.workflow.downgrades import Way, way_back
-from automigrate.workflow.findings import Finding, Level
-from automigrate.workflow.fingerprint import changes, fingerprint
+from automigrate.workflow.findings import Finding, Level, about
 from automigrate.workflow.formats import Check
 from automigrate.workflow.policy import judge
 from automigrate.workflow.project import open_project
 from automigrate.workflow.rehearsal import Rehearsal
+from automigrate.workflow.round_trip import RoundTrip
 from automigrate.workflow.squawk import second_opinion
 from automigrate.workflow.verify import rehearse, since as pending_since
 
@@ -141,9 +139,10 @@ class Gate:
         project = self._known
         heads = project.graph.heads
         for head in heads if len(heads) > 1 else ():
-            yield self._about(
-                "multiple-heads",
+            yield about(
+                self._known,
                 head,
+                "multiple-heads",
                 f"revision {head} is one of {len(heads)} heads.",
                 "Bring them into one line: `automigrate merge`.",
             )
@@ -195,9 +194,10 @@ class Gate:
 
     def _edited(self, status: Status) -> Iterator[Finding]:
         for revision in status.modified:
-            yield self._about(
-                "edited-script",
+            yield about(
+                self._known,
                 revision,
+                "edited-script",
                 f"revision {revision} has changed in substance since it was applied.",
                 "Restore it, and put the change into a new revision.",
             )
@@ -216,9 +216,10 @@ class Gate:
                 continue
             found = way_back(path.read_text("utf-8"))
             if found.way is Way.MISSING:
-                yield self._about(
-                    "no-downgrade",
+                yield about(
+                    self._known,
                     revision,
+                    "no-downgrade",
                     f"revision {revision} upgrades and its downgrade does nothing.",
                     "Write it, `raise NotImplementedError('irreversible')`, or say `# nothing to "
                     "undo` in it.",
@@ -226,84 +227,9 @@ class Gate:
                 )
 
     def _round_trip(self) -> Iterator[Finding]:
-        rehearsal = self._rehearsal()
-        findings: list[Finding] = []
-
-        def look() -> frozenset[str]:
-            return fingerprint(rehearsal.raw, self.version_table)
-
-        def steps(stage: Stage) -> Generator[RevisionStep, None, None]:
-            for revision in stage.pending():
-                self.told(revision)
-                before, back = look(), None
-                try:
-                    yield stage.up(revision)
-                    first = look()
-                    if self._way(revision) is Way.IRREVERSIBLE:
-                        continue
-                    yield stage.down(revision)
-                    back = look()
-                    yield stage.up(revision)
-                except UpgradeError as error:
-                    left = None if back is None else changes(before, back)
-                    findings.append(self._failed(error, left))
-                    self._runs = back is not None or error.direction == "downgrade"
-                    return
-                findings.extend(self._same(revision, before, first, back, look()))
-
-        try:
-            rehearsal.run(steps)
-        except AutomigrateError as error:
-            self._runs = False
-            findings.append(Finding(rule="fails", level=Level.ERROR, message=str(error)))
-        yield from findings
-
-    def _way(self, revision: str) -> Way:
-        path = Path(self._known.graph[revision].file)
-        return way_back(path.read_text("utf-8")).way if path.suffix == ".py" else Way.WRITTEN
-
-    def _failed(self, error: UpgradeError, left: str | None) -> Finding:
-        if left is not None:
-            return self._about(
-                "round-trip",
-                error.failed,
-                f"revision {error.failed}, undone, cannot be applied again: {error.reason}. "
-                f"Its downgrade leaves behind what was not there before: {left or 'nothing'}.",
-                "Correct its downgrade. Revisions after it were not tried.",
-            )
-        what = "" if error.direction == "upgrade" else "the downgrade of "
-        return self._about(
-            "fails" if error.direction == "upgrade" else "downgrade-fails",
-            error.failed,
-            f"{what}revision {error.failed} fails on a database without rows: {error.reason}.",
-            "Revisions after it were not tried.",
-        )
-
-    def _same(
-        self,
-        revision: str,
-        before: frozenset[str],
-        first: frozenset[str],
-        back: frozenset[str],
-        second: frozenset[str],
-    ) -> Iterator[Finding]:
-        if second != first:
-            yield self._about(
-                "round-trip",
-                revision,
-                f"revision {revision}, undone and applied again, makes another schema: "
-                f"{changes(first, second)}.",
-                "Correct its downgrade.",
-            )
-        elif back != before and self._way(revision) is not Way.NOTHING:
-            yield self._about(
-                "leftover",
-                revision,
-                f"the downgrade of revision {revision} does not lead back: "
-                f"{changes(before, back)}.",
-                "Correct its downgrade.",
-                level=Level.WARNING,
-            )
+        tried = RoundTrip(self._known, self._rehearsal(), self.version_table, told=self.told)
+        yield from tried.findings()
+        self._runs = tried.runs
 
     def _models(self) -> Iterator[Finding] | str:
         if len(self._known.graph.heads) > 1:
@@ -376,27 +302,4 @@ class Gate:
             version_table=self.version_table,
             x_arguments=self.x_arguments,
             **more,
-        )
-
-    def _about(
-        self,
-        rule: str,
-        revision: str,
-        message: str,
-        remedy: str,
-        *,
-        level: Level = Level.ERROR,
-        line: int = 1,
-    ) -> Finding:
-        file = None
-        if revision in self._known.graph:
-            file = self._known.relative(self._known.graph[revision].file)
-        return Finding(
-            rule=rule,
-            level=level,
-            message=message,
-            remedy=remedy,
-            revision=revision,
-            file=file,
-            line=line,
         )

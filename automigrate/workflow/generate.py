@@ -26,7 +26,14 @@ from automigrate.workflow.downgrades import NOTHING_TO_UNDO
 from automigrate.workflow.draft import Draft, Phase
 from automigrate.workflow.enums import values_moved
 from automigrate.workflow.losses import losses
-from automigrate.workflow.operations import Remark, Sql, UsingColumn, leaves, quoted_name
+from automigrate.workflow.operations import (
+    Remark,
+    Sql,
+    UsingColumn,
+    escaped,
+    leaves,
+    quoted_name,
+)
 from automigrate.workflow.renamed_indexes import index_renames
 from automigrate.workflow.renames import Answers
 from automigrate.workflow.revisions import alembic_of, told_by_alembic
@@ -172,7 +179,7 @@ def propose(context: MigrationContext, answers: Answers) -> Proposal:
     assert connection is not None
     renames: list[Rename | ValueRename] = []
     for value in answers.values(*values_moved(connection, metadata_of(context))):
-        connection.execute(text(value.statement.replace(":", r"\:")))
+        connection.execute(text(escaped(value.statement)))
         renames.append(value)
     script = _compared(context)
     for decide in (answers.tables, answers.columns):

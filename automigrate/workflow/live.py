@@ -18,7 +18,7 @@ from automigrate.workflow.additions import Differences, differences as differenc
 from automigrate.workflow.describing import describe
 from automigrate.workflow.development import require_development
 from automigrate.workflow.generate import Proposal, propose
-from automigrate.workflow.operations import DIALECT, leaves
+from automigrate.workflow.operations import DIALECT, escaped, leaves
 from automigrate.workflow.reaching import reaching
 from automigrate.workflow.rehearsal import Rehearsal
 
@@ -163,7 +163,7 @@ def _run_all(context: Any, connection: Connection, proposal: Proposal) -> None:
         connection.execute(text(str(statement.sqltext)))
     connection.commit()
     for rename in proposal.renames:
-        connection.execute(text(rename.statement.replace(":", r"\:")))
+        connection.execute(text(escaped(rename.statement)))
     _invoke(context, proposal)
     connection.commit()
 
