@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from sqlalchemy import create_engine, event, pool
 from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.util import await_only
@@ -78,13 +79,15 @@ def autocommitting(raw: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[
     """Have each statement be a transaction of its own: one round trip instead of three.
 
     Only between transactions; a statement of SQLAlchemy's inside would not be undone with its own.
+    Where a statement got no answer the session is of no use any more, and its error what counts.
     """
     before = raw.autocommit
     raw.autocommit = True
     try:
         yield raw
     finally:
-        if not raw.closed:
+        unanswered = raw.info.transaction_status is TransactionStatus.ACTIVE
+        if not (raw.closed or unanswered):
             raw.autocommit = before
 
 

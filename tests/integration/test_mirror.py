@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import Connection, create_engine, pool, text
 
-from automigrate.alembic_bridge.engine import connection_on, let_go
+from automigrate.alembic_bridge.engine import autocommitting, connection_on, let_go
 from automigrate.alembic_bridge.mirror import Mirror, in_autocommit
 from automigrate.deadline import Deadline
 from automigrate.errors import ConfigurationError
@@ -178,3 +178,18 @@ def test_autocommit_is_seen(database: Database) -> None:
         theirs.rollback()
         theirs.execution_options(isolation_level="AUTOCOMMIT")
         assert in_autocommit(theirs)
+
+
+def test_an_error_without_an_answer_is_not_hidden(database: Database) -> None:
+    """The server may end a session in a statement, before the driver knows that it is closed."""
+    raw = database.connect()
+    raw.autocommit = False
+
+    def fail() -> None:
+        with autocommitting(raw):
+            raw.pgconn.send_query(b"select 1")
+            raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        fail()
+    raw.close()
