@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from automigrate.workflow.comparison import quiet_reflection
 from automigrate.workflow.operations import (
     DIALECT,
-    Check,
+    AddCheck,
     Exclusion,
     Sql,
     escaped,
@@ -243,7 +243,7 @@ class _Comparison:
         taken.add(name)
         table, schema = self._table.name, self._table.schema
         if isinstance(wanted.constraint, CheckConstraint):
-            return Check.of(name, table, expression_of(wanted.constraint), schema)
+            return AddCheck.of(name, table, expression_of(wanted.constraint), schema)
         return Exclusion(name, table, _definition(wanted.constraint), schema)
 
     def _drop(self, found: _Found) -> ops.MigrateOperation:
@@ -251,7 +251,7 @@ class _Comparison:
         definition = original(self._connection, self._table, found.definition)
         if found.kind == CHECK:
             demanded = definition.removeprefix("CHECK (").removesuffix(")")
-            return Check.of(found.name, table, demanded, schema).reverse()
+            return AddCheck.of(found.name, table, demanded, schema).reverse()
         return Exclusion(found.name, table, definition, schema, adds=False)
 
     def _looked_at(self, found: _Found) -> bool:

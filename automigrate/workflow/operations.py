@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = [
     "COLUMNS_OF_TYPE",
     "DIALECT",
+    "AddCheck",
     "Autocommit",
-    "Check",
     "DropCheck",
     "Exclusion",
     "NotValidForeignKey",
@@ -104,11 +104,11 @@ class NotValidForeignKey(ops.CreateForeignKeyOp):
         )
 
 
-class Check(ops.CreateCheckConstraintOp):
+class AddCheck(ops.CreateCheckConstraintOp):
     """A check constraint on a table that exists."""
 
     @classmethod
-    def of(cls, name: str, table: str, expression: str, schema: str | None = None) -> Check:
+    def of(cls, name: str, table: str, expression: str, schema: str | None = None) -> AddCheck:
         """Make one.
 
         Args:
@@ -119,9 +119,9 @@ class Check(ops.CreateCheckConstraintOp):
         """
         return cls(conv(name), table, escaped(expression), schema=schema)
 
-    def not_valid(self) -> Check:
+    def not_valid(self) -> AddCheck:
         """Return it in the form that has not looked at the rows that exist."""
-        return Check(
+        return AddCheck(
             self.constraint_name,
             self.table_name,
             self.condition,
@@ -137,11 +137,11 @@ class Check(ops.CreateCheckConstraintOp):
 class DropCheck(ops.DropConstraintOp):
     """Drops a check constraint, and knows how to bring it back."""
 
-    def __init__(self, check: Check) -> None:
+    def __init__(self, check: AddCheck) -> None:
         super().__init__(check.constraint_name, check.table_name, "check", schema=check.schema)
         self.check = check
 
-    def reverse(self) -> Check:
+    def reverse(self) -> AddCheck:
         """Return the operation that adds it again."""
         return self.check
 
@@ -286,8 +286,8 @@ def _not_valid(context: AutogenContext, operation: NotValidForeignKey) -> str:
     return _with(_parent(context, operation, ops.CreateForeignKeyOp), "postgresql_not_valid=True")
 
 
-@renderers.dispatch_for(Check)
-def _check(context: AutogenContext, operation: Check) -> str:
+@renderers.dispatch_for(AddCheck)
+def _check(context: AutogenContext, operation: AddCheck) -> str:
     arguments = [
         f"{_prefix(context)}f({str(operation.constraint_name)!r})",
         repr(str(operation.table_name)),

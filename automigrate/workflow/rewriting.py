@@ -21,7 +21,7 @@ from sqlalchemy import DefaultClause, text, types
 from automigrate.workflow.draft import Draft, Phase
 from automigrate.workflow.operations import (
     DIALECT,
-    Check,
+    AddCheck,
     Exclusion,
     NotValidForeignKey,
     Remark,
@@ -283,7 +283,7 @@ _FORMS: dict[type[ops.MigrateOperation], Callable[[_Writer, Any], bool]] = {
     ops.CreateForeignKeyOp: _Writer.foreign_key,
     ops.AlterColumnOp: _Writer.alter_column,
     ops.AddColumnOp: _Writer.add_column,
-    Check: _Writer.check,
+    AddCheck: _Writer.check,
     Exclusion: _Writer.exclusion,
 }
 
