@@ -149,6 +149,25 @@ def test_only_a_process_of_our_own_collects_garbage_seldom() -> None:
         assert done.stdout.splitlines()[-1] == same
 
 
+def test_only_a_process_of_our_own_ends_without_searching_for_cycles() -> None:
+    """What others have registered for the end runs before, and sees what it always saw."""
+    program = (
+        "import atexit, gc, automigrate.__main__ as command;"
+        "atexit.register(lambda: print('last', gc.get_freeze_count() > 0));"
+        "command.main({arguments});"
+        "atexit.register(lambda: print('theirs', gc.get_freeze_count() > 0))"
+    )
+    for arguments, frozen in (("", "True"), ("['--version']", "False")):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(arguments=arguments), "--version"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert done.stdout.splitlines()[-2:] == ["theirs False", f"last {frozen}"]
+
+
 def test_a_process_of_our_own_imports_alembic_without_pygments() -> None:
     """Which only mako wants, for colours; who asks for mako's plugin itself gets it."""
     program = (
