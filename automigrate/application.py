@@ -66,10 +66,10 @@ class Application:
         self._forget_what_was_lost()
         claim(self._run, self._journal, entries, "upgrade")
         resumed = self._recover(status, entries)
-        with self._waking_the_waiters():
+        with self._waking_the_waiters() as left:
             try:
                 self._apply(self._run.options.target, "upgrade", resumed)
-                return self._verified()
+                look = self._verified()
             except UpgradeError as error:
                 if on_failure is None or self._session.broken:
                     raise
@@ -78,6 +78,9 @@ class Application:
                 if outcome is error:
                     raise
                 raise outcome from error
+            if self._run.is_right(look):
+                left.extend(look.heads)
+            return look
 
     def downgrade(self, status: Status, descent: Descent) -> Look:
         """Undo revisions, newest first, and verify the heads.
@@ -264,18 +267,24 @@ class Application:
         return resumed
 
     @contextmanager
-    def _waking_the_waiters(self) -> Iterator[None]:
-        """Release the lock at the end, however it ends: they look again, or take over."""
+    def _waking_the_waiters(self) -> Iterator[list[str]]:
+        """Release the lock at the end, however it ends: they look again, or take over.
+
+        Yields:
+            For the heads that the waiters are told of, so that they need not look.
+        """
         complete = False
+        heads: list[str] = []
         try:
-            yield
+            yield heads
             complete = True
         finally:
             if not self._session.broken:
                 _best_effort(lambda: _to_autocommit(self._session))
                 if not complete:  # else the last commit was durable, and so is all before it
                     _best_effort(self._session.flush)
-                for lock in (self._lock, *self._entered):
+                _best_effort(lambda: self._lock.release(heads))
+                for lock in self._entered:
                     _best_effort(lock.release)
 
 

@@ -56,7 +56,10 @@ TRY_IN_TRANSACTION = "select pg_try_advisory_xact_lock(%(key)s)::int"
 # A statement of its own, after the lock: its snapshot then shows what the last holder committed.
 HEADS = "select pg_backend_pid(), array(select version_num::text from {})"
 
-RELEASE = "select pg_advisory_unlock(%(key)s), pg_notify(%(channel)s, '')"
+RELEASE = "select pg_advisory_unlock(%(key)s), pg_notify(%(channel)s, %(heads)s)"
+
+LONGEST_TOLD = 2000
+"""Characters; a payload must be shorter than 8000 bytes (manual, NOTIFY)."""
 
 _HOLDER = f"""\
 l.pid, coalesce(a.application_name, ''),
@@ -71,6 +74,7 @@ l.pid, coalesce(a.application_name, ''),
 HOLDER = f"select {_HOLDER}"
 HOLDER_ROW = "select json_build_array(" + _HOLDER.replace("\nfrom pg_locks", ")\nfrom pg_locks", 1)
 
+_HEADS_END = "\n"
 
 _WORKING: ContextVar[frozenset[tuple[int, int]]] = ContextVar(
     "automigrate_working", default=frozenset()
@@ -106,7 +110,9 @@ class AdvisoryLock:
         self._free = FEW_CONNECTIONS
         self._woken = False
         self.seen: Holder | None = None
-        """Who held the lock when `look_and_try` did not get it."""
+        """Who held the lock when it was last asked for."""
+        self.told: tuple[str, ...] = ()
+        """What the version table holds, as the holder said when it woke us; empty: nothing said."""
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -133,7 +139,7 @@ class AdvisoryLock:
             tables, lock_key=self.key, otherwise=asks, parameters=self.parameters
         )
         if look.otherwise is not None:
-            self.seen = self._read(look.otherwise)
+            self._read(look.otherwise)
         return look
 
     def listen(self) -> None:
@@ -144,12 +150,19 @@ class AdvisoryLock:
         """Take the subscription back, before revisions run on this session."""
         self._execute(f"unlisten {self.channel}")
 
-    def release(self) -> None:
+    def release(self, heads: Collection[str] = ()) -> None:
         """Give the lock back and wake the waiters.
 
         In this order: one that wakes while the lock is still held goes back to sleep.
+
+        Args:
+            heads: what the version table holds, told to the waiters; to be given only where that
+                is durable and no journal row is open.
         """
-        self._execute(RELEASE, {"key": self.key, "channel": self.channel})
+        told = _HEADS_END.join(sorted(heads))
+        if len(told) > LONGEST_TOLD or told.count(_HEADS_END) >= max(len(heads), 1):
+            told = ""
+        self._execute(RELEASE, {"key": self.key, "channel": self.channel, "heads": told})
 
     def claim(self) -> Sequence[str]:
         """Return what to send at the start of a revision's transaction, for `confirm` to read.
@@ -195,7 +208,8 @@ class AdvisoryLock:
 
     def _read(self, row: Sequence[Any]) -> Holder:
         pid, application_name, since, client, self.waiters, self._free = row
-        return Holder(pid=pid, application_name=application_name, since=since, client=client)
+        self.seen = Holder(pid=pid, application_name=application_name, since=since, client=client)
+        return self.seen
 
     @property
     def crowded(self) -> bool:
@@ -216,14 +230,22 @@ class AdvisoryLock:
             Whether a notification came.
         """
         end = time.monotonic() + seconds
-        self._woken = False
+        self._woken, self.told = False, ()
         while (left := end - time.monotonic()) > 0:
-            for _ in self._session.connection.notifies(timeout=min(left, 0.2), stop_after=1):
-                self._woken = True
+            for notification in self._session.connection.notifies(
+                timeout=min(left, 0.2), stop_after=1
+            ):
+                self._woken, self.told = True, self._said_by_holder(notification)
                 return True
             if until is not None and until():
                 return False
         return False
+
+    def _said_by_holder(self, notification: psycopg.Notify) -> tuple[str, ...]:
+        """Read what `release` told; any role may notify, so only if the holder's backend did."""
+        if self.seen is None or notification.pid != self.seen.pid or not notification.payload:
+            return ()
+        return tuple(notification.payload.split(_HEADS_END))
 
     def _execute(self, query: str, parameters: Any = None) -> psycopg.Cursor[Any]:
         return self._session.connection.execute(query, parameters)
@@ -253,7 +275,7 @@ class TransactionLock(AdvisoryLock):
     def unlisten(self) -> None:
         """Do nothing."""
 
-    def release(self) -> None:
+    def release(self, heads: Collection[str] = ()) -> None:
         """Do nothing: it went with its transaction, and nobody can listen."""
 
     def claim(self) -> Sequence[str]:

@@ -92,6 +92,10 @@ class Look(NamedTuple):
     otherwise: Any = None
     """What was to be told where the lock is not free."""
 
+    def at(self, heads: tuple[str, ...]) -> Look:
+        """Return what would be seen where the version table holds these, and no row is open."""
+        return self._replace(locked=False, version_table=True, heads=heads, open_revisions=())
+
 
 # `ts_stat` runs a query given as text: the one way without an extension, a function of ours or an
 # error in the server's log to read from a table that may not exist yet, in one statement.

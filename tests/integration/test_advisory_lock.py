@@ -131,6 +131,43 @@ def test_a_release_wakes_a_waiter(lock: Callable[..., AdvisoryLock]) -> None:
     assert take(second)
 
 
+def test_the_holder_tells_the_waiters_what_it_left(lock: Callable[..., AdvisoryLock]) -> None:
+    """All heads, in whatever order they were given."""
+    first, second = lock("first"), lock("second")
+    assert take(first)
+    second.listen()
+    assert second.holder() is not None
+    first.release(["r0002", "a r0001"])
+    assert second.wait(30.0)
+    assert second.told == ("a r0001", "r0002")
+
+
+@pytest.mark.parametrize("heads", [[], ["a" * 9000], ["a\nb"]])
+def test_what_fits_no_notification_is_not_told(
+    lock: Callable[..., AdvisoryLock], heads: list[str]
+) -> None:
+    """The waiters are woken all the same, and look for themselves."""
+    first, second = lock("first"), lock("second")
+    assert take(first)
+    second.listen()
+    assert second.holder() is not None
+    first.release(heads)
+    assert second.wait(30.0)
+    assert second.told == ()
+
+
+def test_only_the_holder_is_believed(lock: Callable[..., AdvisoryLock], database: Database) -> None:
+    """Any role may notify on any channel; the server says which backend did."""
+    first, second = lock("first"), lock("second")
+    assert take(first)
+    second.listen()
+    assert second.holder() is not None
+    with database.connect() as other:
+        other.execute("select pg_notify(%s, 'r0002')", (second.channel,))
+    assert second.wait(30.0)
+    assert second.told == ()
+
+
 def test_a_wait_ends_with_its_time(lock: Callable[..., AdvisoryLock]) -> None:
     """Without a notification the answer is no."""
     second = lock("second")

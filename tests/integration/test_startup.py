@@ -321,10 +321,10 @@ def test_the_end_of_a_run_wakes_the_waiters(
 
 
 @pytest.mark.parametrize("state", ["empty", "behind"])
-def test_a_waiter_that_is_woken_sends_five_statements(
+def test_a_waiter_that_is_told_what_it_wants_sends_four_statements(
     state: str, database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On one session: glance, look with settings, LISTEN, try with holder, look when woken (H3)."""
+    """On one session: glance, look with settings, LISTEN, try with holder; then it is told (H3)."""
     monkeypatch.setattr(waiting, "SHORTEST_POLL", LONG)
     if state == "behind":
         project.extend(1)
@@ -357,9 +357,48 @@ def test_a_waiter_that_is_woken_sends_five_statements(
     assert report.waited_for is not None
     assert report.attempts == 1
     told = [statement.text for statement in database.statements(pid=waiter)]
-    expected = ["ts_stat", "set_config", "listen automigrate_", "json_build_array", "ts_stat"]
+    expected = ["ts_stat", "set_config", "listen automigrate_", "json_build_array"]
     assert len(told) == len(expected), told
     assert all(part in text for part, text in zip(expected, told, strict=True)), told
+
+
+@pytest.mark.parametrize("mode", ["upgrade", "wait"])
+def test_a_waiter_that_wants_more_than_it_is_told_looks_itself(
+    mode: str, database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder is of an older release: it stops short of what the waiter needs."""
+    monkeypatch.setattr(waiting, "SHORTEST_POLL", LONG)
+    project.extend(2)
+    older, newer = project.revisions
+    holding, listens, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def hold(event: Event) -> None:
+        if isinstance(event, RevisionStarted) and event.revision == older:
+            holding.set()
+            assert go_on.wait(LONG)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(
+            automigrate.upgrade, database.url, project.scripts, target=older, on_event=hold
+        )
+        assert holding.wait(LONG)
+        second = pool.submit(
+            automigrate.upgrade,
+            database.url,
+            project.scripts,
+            mode=mode,
+            timeout=LONG if mode == "upgrade" else 3.0,
+            poll_interval=LONG,
+            on_event=lambda event: listens.set() if isinstance(event, LockWaited) else None,
+        )
+        assert listens.wait(LONG)
+        go_on.set()
+        assert applied(first.result(LONG)) == [older]
+        if mode == "upgrade":
+            assert applied(second.result(LONG)) == [newer]
+        else:
+            with pytest.raises(automigrate.PendingError, match=newer):
+                second.result(LONG)
 
 
 def test_a_waiter_reports_for_whom_it_waited(database: Database, project: Project) -> None:
