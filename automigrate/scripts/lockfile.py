@@ -49,7 +49,7 @@ __all__ = [
 NAME = "automigrate.lock"
 FORMAT = 2
 FORMATS = (1, FORMAT)
-SIZED_SCRIPTS = 100
+SIZED_SCRIPTS = 20
 HEADER = """\
 # Written by `automigrate lock`; commit it. After a conflict in git, `automigrate merge` brings the
 # revisions into one line and writes this file anew.
