@@ -31,6 +31,7 @@ def main() -> None:
     ):
         setup = Setup(
             databases=databases,
+            given_url=options.database_url,
             root=Path(root),
             sizes=options.sizes,
             large=options.large,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Databases"]
 
+_NUMBERS = itertools.count(1)
+
 
 class Databases:
     """Makes databases, and drops them only in the end.
@@ -28,12 +30,16 @@ class Databases:
     def __init__(self, url: str) -> None:
         self.server = DatabaseURL.parse(url)
         self._names: list[str] = []
-        self._counter = itertools.count(1)
 
     @classmethod
     @contextlib.contextmanager
-    def on(cls, url: str | None) -> Iterator[Databases]:
-        """Use the server of a URL, or one from the wheel with PostgreSQL's own settings."""
+    def on(cls, url: str | None, *, connections: int = 100) -> Iterator[Databases]:
+        """Use the server of a URL, or one from the wheel with PostgreSQL's own settings.
+
+        Args:
+            url: of the given server.
+            connections: the `max_connections` of one from the wheel.
+        """
         if url is not None:
             databases = cls(url)
             try:
@@ -43,13 +49,13 @@ class Databases:
             return
         from automigrate.embedded import EmbeddedServer
 
-        # fsync is on, as by default; room for a hundred replicas and those that watch them.
-        with EmbeddedServer.start(settings={"max_connections": "100"}) as server:
+        # fsync is on, as by default.
+        with EmbeddedServer.start(settings={"max_connections": str(connections)}) as server:
             yield cls(server.url())
 
     def new(self, template: DatabaseURL | None = None) -> DatabaseURL:
         """Create a database, and let the server write back what it owes the disk."""
-        name = f"automigrate_bench_{os.getpid()}_{next(self._counter)}"
+        name = f"automigrate_bench_{os.getpid()}_{next(_NUMBERS)}"
         source = "template0" if template is None else template.parameters["dbname"]
         self._execute(
             sql.SQL("create database {} template {}").format(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["processes", "takeover", "threads"]
 
 # Every replica prints, as JSON: when it was ready, what it did, when its last revision was applied.
+# Then it stays, as an application does that is ready: to end takes as much time as to get ready.
 REPLICA = """\
 import json, sys, time
 import psycopg
@@ -42,6 +43,7 @@ try:
 except automigrate.AutomigrateError as error:
     found = {"error": str(error)[:200]}
 print(json.dumps({**found, "last": last[0] if last else None}), flush=True)
+sys.stdin.readline()
 """
 
 
@@ -77,8 +79,12 @@ def processes(url: DatabaseURL, scripts: Path, count: int) -> dict[str, Any]:
         _go(process)
     found = []
     for process in started:
-        lines = [text for text in process.communicate()[0].splitlines() if text.startswith("{")]
-        found.append(json.loads(lines[-1]) if lines else {"error": "no answer"})
+        text = _line(process)
+        while text and not text.startswith("{"):
+            text = _line(process)
+        found.append(json.loads(text) if text else {"error": "no answer"})
+    for process in started:
+        process.communicate()
     return _summary(found, begin)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from benchmarks import histories, replicas
+from benchmarks.databases import Databases
 from benchmarks.timing import Subject, Table, cell, duration, measure, ratio
 from benchmarks.tools import EVERY, FLOOR, PSQL, TOOLS, Tool, environment
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from automigrate.database.url import DatabaseURL
-    from benchmarks.databases import Databases
 
 __all__ = ["SCENARIOS", "Setup"]
 
@@ -35,6 +35,8 @@ class Setup:
     """Where and how much."""
 
     databases: Databases
+    given_url: str | None
+    """Of a given server; `None`: they are on servers of our own."""
     root: Path
     sizes: Sequence[int]
     large: int
@@ -212,25 +214,32 @@ def fleet(setup: Setup) -> Table:
     table = Table(
         key="fleet",
         title=f"Replicas that start at once, {size} revisions pending",
-        note="`max_connections` is 100 on the wheel's server: with so many at once some wait "
-        "without a connection, and look once a second.",
+        note="With more replicas than `max_connections` allows, some wait without a connection, "
+        "and look once a second.",
         head=("", "ready", "applied", "after the last revision", "in all"),
     )
-    for name, run, count in (
-        *(("processes", replicas.processes, n) for n in sorted({min(60, most), most})),
-        ("threads", replicas.threads, most * 2),
-    ):
-        url = setup.databases.new()
+
+    def add(
+        name: str, run: Callable[..., dict[str, Any]], databases: Databases, count: int
+    ) -> None:
+        url = databases.new()
+        most_connections = databases.row(url, "show max_connections")[0]
         found = run(url, scripts, count)
         table.rows.append(
             (
-                f"{count} {name}",
+                f"{count} {name}, max_connections {most_connections}",
                 f"{found['ready']} of {count}",
                 f"{found['applied']} by {found['appliers']}",
                 duration(max(0.0, found["after_last"])),
                 duration(found["seconds"]),
             )
         )
+
+    for count in sorted({min(60, most), most}):
+        add("processes", replicas.processes, setup.databases, count)
+    with Databases.on(setup.given_url, connections=3 * most) as roomy:
+        add("processes", replicas.processes, roomy, most)
+        add("threads", replicas.threads, roomy, most * 2)
     times = []
     for _ in range(max(2, setup.rounds // 2)):
         url = setup.databases.new()
