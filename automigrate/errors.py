@@ -116,16 +116,20 @@ class MultipleHeadsError(ScriptError):
         files: the files that define them, in the same order.
     """
 
-    def __init__(self, *, heads: Sequence[str], files: Sequence[str]) -> None:
+    def __init__(
+        self,
+        *,
+        heads: Sequence[str],
+        files: Sequence[str],
+        otherwise: str = "ask for all of them with target 'heads'",
+    ) -> None:
         self.heads = tuple(heads)
         self.files = tuple(files)
         listed = ", ".join(
             f"{head} ({file})" for head, file in zip(self.heads, self.files, strict=True)
         )
-        super().__init__(
-            f"the scripts have {len(self.heads)} heads: {listed}. "
-            "Merge them with `automigrate merge`, or ask for all of them with target 'heads'."
-        )
+        remedies = ", or ".join(filter(None, ("Merge them with `automigrate merge`", otherwise)))
+        super().__init__(f"the scripts have {len(self.heads)} heads: {listed}. {remedies}.")
 
 
 class BrokenHistoryError(ScriptError):

@@ -51,10 +51,11 @@ def command(
     Shows the SQL and asks before it runs it. Refuses a database that others use (its journal tells)
     and, without --force, to lose data. Revisions are for everything else: `generate`, `upgrade`.
     """
+    from automigrate.workflow.answers import Answers
     from automigrate.workflow.live import push
-    from automigrate.workflow.renames import Answers
 
     asking = interactive() and not as_json
+    answers = Answers(renames, drops, ask_rename if asking else None)
 
     def confirm(pushed: Pushed) -> bool:
         if not as_json:
@@ -74,7 +75,7 @@ def command(
             project,
             DatabaseURL.parse(url),
             models,
-            answers=Answers(renames, drops, ask_rename if asking else None),
+            answers=answers,
             force=force or dry_run,
             confirm=confirm,
         )

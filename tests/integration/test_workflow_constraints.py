@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from automigrate.database.url import DatabaseURL
+from automigrate.workflow.answers import Answers
 from automigrate.workflow.gate import Gate
 from automigrate.workflow.generate import generate, propose
 from automigrate.workflow.live import differences, push
-from automigrate.workflow.renames import Answers
 from tests.support.workflow import Workbench, benches, context_on
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
@@ -37,10 +37,22 @@ def bench(tmp_path: Path, server: EmbeddedServer) -> Iterator[Workbench]:
     yield from benches(tmp_path, server)
 
 
-def people(*columns: sa.Column[object] | sa.Index, name: str = "people") -> sa.MetaData:
+def people(*columns: sa.Column[Any] | sa.Index, name: str = "people") -> sa.MetaData:
     """Return models of one table with a key, a name and more."""
     models = sa.MetaData(naming_convention=NAMES)
     sa.Table(name, models, sa.Column("id", sa.Integer, primary_key=True), *columns)
+    return models
+
+
+def column(name: str) -> sa.Column[Any]:
+    """Return a column of texts."""
+    return sa.Column(name, sa.Text)
+
+
+def renamable(mood: str, other: sa.Table, *columns: sa.Column[Any]) -> sa.MetaData:
+    """Return models with a table, an enum type and another table."""
+    models = people(*columns, sa.Column("mood", sa.Enum("happy", mood, name="mood")))
+    other.to_metadata(models)
     return models
 
 
@@ -120,11 +132,92 @@ def test_a_declared_drop_is_a_drop_and_warns_of_the_loss(bench: Workbench) -> No
     assert "op.drop_column('people', 'name')" in bench.text()
 
 
-def test_an_answer_without_a_question_is_refused(bench: Workbench) -> None:
-    """A misspelt rename does not pass silently."""
+SLIPS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"renames": ["people.nmae:nick"]},
+        """\
+--rename people.nmae:nick names people.nmae, which is not gone. What is gone: people.name, \
+people.mail, person, mood.sad.""",
+    ),
+    (
+        {"renames": ["people.name:nik"]},
+        """\
+--rename people.name:nik names people.nik, which is not new in the models. What is new: \
+people.nick.""",
+    ),
+    (
+        {"drops": ["people.mial"]},
+        """\
+--drop people.mial names people.mial, which is not gone. What is gone: people.mail, people.name, \
+person, mood.sad.""",
+    ),
+    (
+        {"renames": ["mood.sad:color.blue"]},
+        """\
+--rename mood.sad:color.blue names mood.color.blue, which is not new in the models. What is new: \
+mood.blue.""",
+    ),
+    (
+        {"renames": ["people.name:nick", "people.mail:nick"]},
+        "--rename gives the name people.nick to people.name and to people.mail.",
+    ),
+]
+
+
+def test_a_misspelt_answer_is_told_before_any_question(bench: Workbench) -> None:
+    """What --rename or --drop misspells is refused with the names that would have been possible."""
+    person, human = (sa.Table(name, sa.MetaData(), column("age")) for name in ("person", "human"))
+    bench.generate(renamable("sad", person, column("name"), column("mail")))
+    before, models = bench.text(), renamable("blue", human, column("nick"))
+
+    def ask(candidate: Candidate) -> str:
+        pytest.fail(f"asked about {candidate.new}")
+
+    for given, told in SLIPS:
+        with pytest.raises(ConfigurationError) as error:
+            bench.generate(models, ask=ask, **given)
+        assert str(error.value) == told
+    assert bench.text() == before
+
+
+def test_every_slip_is_told_at_once(bench: Workbench) -> None:
+    """Two misspelt names are two faults; nothing gone and nothing new is said as that."""
     bench.generate(people(sa.Column("name", sa.Text)))
-    with pytest.raises(ConfigurationError, match=r"names people\.nmae, which is not gone"):
-        bench.generate(people(sa.Column("name", sa.Text)), renames=["people.nmae:x"])
+    with pytest.raises(ConfigurationError) as error:
+        bench.generate(
+            people(sa.Column("name", sa.Text)), renames=["people.nmae:x"], drops=["peple"]
+        )
+    assert error.value.faults == (
+        "--rename people.nmae:x names people.nmae, which is not gone; nothing is.",
+        "--drop peple names peple, which is not gone; nothing is.",
+    )
+
+
+def test_a_table_is_not_renamed_into_another_schema(bench: Workbench) -> None:
+    """That is told before any question, too, with what does it."""
+    bench.generate(people())
+    models = sa.MetaData()
+    sa.Table("people", models, sa.Column("id", sa.Integer, primary_key=True), schema="crm")
+    with pytest.raises(ConfigurationError, match="ALTER TABLE … SET SCHEMA"):
+        bench.generate(models, renames=["people:crm.people"])
+
+
+def test_a_column_is_named_in_the_table_that_it_will_be_in(
+    bench: Workbench, database: Database
+) -> None:
+    """Also where a person only then says that the table is a renamed one."""
+    bench.generate(people(sa.Column("name", sa.Text), sa.Column("age", sa.Integer)))
+    bench.upgrade(database)
+    models = people(sa.Column("full_name", sa.Text), sa.Column("age", sa.Integer), name="persons")
+    bench.generate(models, renames=["persons.name:full_name"], ask=lambda one: one.old[0])
+    bench.upgrade(database)
+    assert bench.differences(database, models) == []
+    with pytest.raises(ConfigurationError, match=r"names persons\.name, which is not gone"):
+        bench.generate(
+            people(sa.Column("nick", sa.Text), sa.Column("age", sa.Integer), name="humans"),
+            renames=["humans.full_name:nick"],
+            drops=["persons.name"],
+        )
 
 
 def test_columns_of_unlike_types_raise_no_question(bench: Workbench) -> None:
@@ -330,11 +423,18 @@ def test_an_enum_value_that_the_models_lack_is_told(bench: Workbench) -> None:
 
 
 def test_several_heads_are_refused(bench: Workbench) -> None:
-    """The models can be compared with one history only; a merge helps."""
-    new(bench.project, "left")
-    new(bench.project, "right", head="base", splice=True)
-    with pytest.raises(MultipleHeadsError):
+    """The models can be compared with one history only; a merge helps, and nothing else does."""
+    (left,) = new(bench.project, "left", rev_id="1eft")
+    (right,) = new(bench.project, "right", rev_id="2ight", head="base", splice=True)
+    with pytest.raises(MultipleHeadsError) as error:
         bench.generate(people())
+    assert str(error.value) == (
+        f"the scripts have 2 heads: 1eft ({left}), 2ight ({right}). "
+        "Merge them with `automigrate merge`."
+    )
+    with pytest.raises(MultipleHeadsError, match="or name the one to build on: `--head 1eft`"):
+        new(bench.project, "by hand")
+    assert new(bench.project, "by hand", rev_id="1eft2", head="1eft")
     assert merge(bench.project) is not None
     assert len(bench.generate(people()).files) == 1
 
