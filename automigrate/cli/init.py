@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from automigrate.cli import output
-from automigrate.cli.local import as_json, local
+from automigrate.cli.local import as_json, local, warn
 from automigrate.options import SECTION
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def command(settings: Settings, *, directory: str | None, as_json: bool) -> int:
         output.line(f"wrote {file}")
     for file in done.kept:
         output.line(f"kept {file}")
-    if done.adopted:
+    warn(done.warnings)
+    if done.adopted and done.revisions:
         output.line(f"automigrate: adopted {done.directory} with {done.revisions} revisions")
     else:
         models = "" if settings.models else " --models package.module:Base"

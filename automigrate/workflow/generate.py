@@ -28,6 +28,7 @@ from automigrate.workflow.draft import Draft, Phase
 from automigrate.workflow.enums import values_moved
 from automigrate.workflow.losses import losses
 from automigrate.workflow.operations import (
+    DomainCheck,
     Remark,
     Sql,
     UsingColumn,
@@ -199,7 +200,9 @@ def propose(context: MigrationContext, answers: Answers) -> Proposal:
     if any(getattr(operation, "modify_type", None) is not None for operation in leaves(script)):
         with Operations.context(context) as operations:
             for operation in added.before:
-                operations.invoke(operation)
+                # PostgreSQL fails with XX000 in the savepoint after this one, and types need it not
+                if not isinstance(operation, DomainCheck):
+                    operations.invoke(operation)
     _convert_types(script, connection, warnings)
     script.ops[:0] = [*added.before, *renamed]
     script.ops.extend(added.after)

@@ -3,8 +3,8 @@
 What the new tables of a revision get is left alone: nobody uses them yet. On existing tables
 - an index is built (or dropped) CONCURRENTLY, in an autocommit block, in a revision of its own;
 - a unique constraint is made of such an index;
-- a foreign key or a check is added NOT VALID and validated by the next revision, which blocks no
-  writes;
+- a foreign key or a check, also one of a domain, is added NOT VALID and validated by the next
+  revision, which blocks no writes (of a domain: no reads);
 - NOT NULL is proved by a check constraint, validated by the next revision, and then set, which
   finds the proof and does not scan under its lock (manual, ALTER TABLE, Notes).
 A revision is a transaction, so the parts of two steps have to be two revisions.
@@ -22,6 +22,7 @@ from automigrate.workflow.draft import Draft, Phase
 from automigrate.workflow.operations import (
     DIALECT,
     AddCheck,
+    DomainCheck,
     Exclusion,
     NotValidForeignKey,
     Remark,
@@ -159,12 +160,25 @@ class _Writer:
             ops.DropConstraintOp(
                 name, operation.source_table, "foreignkey", schema=_schema(operation)
             ),
+            _validating(operation, name),
         )
         return True
 
     def check(self, operation: Any) -> bool:
         added = operation.not_valid()
-        self._in_two_steps(added, added.reverse())
+        name = str(operation.constraint_name)
+        self._in_two_steps(added, added.reverse(), _validating(operation, name))
+        return True
+
+    def domain_check(self, operation: Any) -> bool:
+        if not operation.adds:
+            return False
+        validate = f"ALTER DOMAIN {operation.domain} VALIDATE CONSTRAINT "
+        self._in_two_steps(
+            operation.not_valid(),
+            operation.reverse(),
+            Sql(f"{validate}{quoted_name(operation.name)}", ""),
+        )
         return True
 
     def exclusion(self, operation: Any) -> bool:
@@ -176,15 +190,13 @@ class _Writer:
             )
         return False
 
-    def _in_two_steps(self, added: Any, drop: ops.DropConstraintOp) -> None:
+    def _in_two_steps(
+        self, added: ops.MigrateOperation, drop: ops.MigrateOperation, validate: Sql
+    ) -> None:
         """Add a constraint for new rows, and prove the old ones in the next revision."""
         self._draft.add(Phase.MAIN, added, drop)
-        table = quoted_name(drop.table_name, drop.schema)
-        name = quoted_name(str(drop.constraint_name))
         # There is no way back to NOT VALID but to add it anew.
-        self._draft.add(
-            Phase.VALIDATE, Sql(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}", ""), added
-        )
+        self._draft.add(Phase.VALIDATE, validate, added)
         self._draft.downgrade[Phase.VALIDATE].append(drop)
 
     def alter_column(self, operation: Any) -> bool:
@@ -284,8 +296,16 @@ _FORMS: dict[type[ops.MigrateOperation], Callable[[_Writer, Any], bool]] = {
     ops.AlterColumnOp: _Writer.alter_column,
     ops.AddColumnOp: _Writer.add_column,
     AddCheck: _Writer.check,
+    DomainCheck: _Writer.domain_check,
     Exclusion: _Writer.exclusion,
 }
+
+
+def _validating(operation: Any, name: str) -> Sql:
+    """Prove a constraint of a table; it has been added NOT VALID."""
+    table = getattr(operation, "table_name", None) or operation.source_table
+    quoted = quoted_name(table, _schema(operation))
+    return Sql(f"ALTER TABLE {quoted} VALIDATE CONSTRAINT {quoted_name(name)}", "")
 
 
 def _table(operation: Any) -> str:

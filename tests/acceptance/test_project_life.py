@@ -56,6 +56,27 @@ def test_init_says_what_works_next(tmp_path: Path, database: Database) -> None:
         assert "write the first one: `automigrate generate`" in desk.run("upgrade", code=3)
 
 
+def test_init_names_the_models_also_afterwards(tmp_path: Path, database: Database) -> None:
+    """In a section that names none; one that names others is left, and that is told."""
+    desk = Desk(tmp_path, database)
+    pyproject = tmp_path / "pyproject.toml"
+    assert "or make one with `automigrate init`" in desk.run("status", code=2)
+    desk.run("init")
+    pyproject.write_bytes(b"[project]\r\nname = 'x'\r\n" + pyproject.read_bytes())
+    told = desk.run("init", "--models", "shop:Base")
+    assert "wrote pyproject.toml" in told
+    assert told.endswith('next: automigrate generate -m "first tables"\n')
+    assert pyproject.read_bytes() == (
+        b"[project]\r\nname = 'x'\r\n"
+        b'[tool.automigrate]\nmodels = "shop:Base"\nscript-location = "migrations"\n'
+    )
+    before = pyproject.read_bytes()
+    assert "warning" not in desk.run("init", "--models", "shop:Base")
+    told = desk.run("init", "--models", "shop:Other")
+    assert 'warning: pyproject.toml was left as it is: set models = "shop:Other" there' in told
+    assert pyproject.read_bytes() == before
+
+
 def test_init_adopts_an_alembic_project(tmp_path: Path, database: Database) -> None:
     """Its files keep every byte; plain Alembic and automigrate work side by side."""
     project = Project.linear(tmp_path, 2)
