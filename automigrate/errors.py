@@ -187,8 +187,15 @@ class DatabaseUnavailableError(AutomigrateError):
         tried = "attempt" if attempts == 1 else "attempts"
         super().__init__(
             f"no usable connection to the database after {attempts} {tried} in "
-            f"{waited_seconds:.1f} s: {reason.rstrip('.')}. {remedy}"
+            f"{waited_seconds:.1f} s: {_ended(reason)} {remedy}"
         )
+
+
+def _ended(reason: str) -> str:
+    """Put what a driver says in several lines into one, and end it as a sentence."""
+    lines = (line.strip().rstrip(".") for line in reason.splitlines())
+    text = ". ".join(filter(None, lines))
+    return text if text.endswith("?") else f"{text}."
 
 
 class PermissionDeniedError(DatabaseUnavailableError):
@@ -208,7 +215,7 @@ class PermissionDeniedError(DatabaseUnavailableError):
         super().__init__(reason=reason, remedy=remedy)
         self.attempts = attempts
         self.waited_seconds = waited_seconds
-        self.args = (f"the server refused: {reason.rstrip('.')}. {remedy}",)
+        self.args = (f"the server refused: {_ended(reason)} {remedy}",)
 
 
 class PoolerError(DatabaseUnavailableError):

@@ -82,7 +82,12 @@ def command(
     warn(done.warnings)
     if as_json:
         output.json_line(
-            {"statements": done.statements, "losses": done.losses, "applied": done.applied}
+            {
+                "statements": done.statements,
+                "losses": done.losses,
+                "warnings": done.warnings,
+                "applied": done.applied,
+            }
         )
     elif done.applied:
         count = len(done.statements)

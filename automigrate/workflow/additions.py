@@ -15,6 +15,7 @@ from automigrate.workflow.demands import domain_changes
 from automigrate.workflow.describing import described
 from automigrate.workflow.enums import enum_changes
 from automigrate.workflow.filters import Filters
+from automigrate.workflow.naming import name_constraints
 from automigrate.workflow.operations import Sql, quoted_name
 from automigrate.workflow.sequences import key_of_new_table, sequence_changes
 
@@ -77,6 +78,7 @@ def additions(context: MigrationContext, script: ops.UpgradeOps) -> Additions:
     connection: Any = context.connection
     metadata = metadata_of(context)
     _complete_columns(script)
+    name_constraints(connection, script)
     _order_generated(script)
     filters = Filters(context)
     enums = enum_changes(connection, metadata, script)

@@ -7,6 +7,7 @@ would lose the data. Nothing is guessed: `Answers` says which are renames.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 from alembic.autogenerate import renderers
@@ -134,12 +135,12 @@ def similar_tables(gone: dict[str, Any], made: dict[str, Any]) -> dict[str, list
         }
         similar = [old for old, share in shares.items() if share >= ALIKE]
         if similar:
-            found[new] = sorted(similar, key=lambda old: -shares[old])
+            found[new] = sorted(similar, key=lambda old: (-shares[old], -_likeness(old, new), old))
     return found
 
 
 def similar_columns(gone: dict[str, Any], made: dict[str, Any]) -> dict[str, list[str]]:
-    """Find for each new column those of its table that it may have been."""
+    """Find for each new column those of its table that it may have been, the most similar first."""
     found: dict[str, list[str]] = {}
     for new, added in made.items():
         similar = [
@@ -149,8 +150,12 @@ def similar_columns(gone: dict[str, Any], made: dict[str, Any]) -> dict[str, lis
             and _sort_of(dropped.to_column()) == _sort_of(added.column)
         ]
         if similar:
-            found[new] = similar
+            found[new] = sorted(similar, key=lambda old: (-_likeness(old, new), old))
     return found
+
+
+def _likeness(old: str, new: str) -> float:
+    return SequenceMatcher(None, old, new).ratio()
 
 
 def _sort_of(column: Any) -> object:

@@ -19,6 +19,7 @@ from alembic.operations import ops
 from sqlalchemy import DefaultClause, text, types
 
 from automigrate.workflow.draft import Draft, Phase
+from automigrate.workflow.naming import fitting
 from automigrate.workflow.operations import (
     DIALECT,
     AddCheck,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 __all__ = ["rewrite"]
-
-LONGEST_IDENTIFIER = 63
 
 
 def rewrite(
@@ -119,8 +118,7 @@ class _Writer:
     def unique(self, operation: Any) -> bool:
         name, constraint = operation.constraint_name, operation.to_constraint()
         if (
-            name is None
-            or constraint.deferrable is not None
+            constraint.deferrable is not None
             or _table(operation) in self._referred
             or self._refused_for_partitions(operation, f"unique constraint {name}")
         ):
@@ -152,9 +150,6 @@ class _Writer:
         name = operation.constraint_name
         if self._refused_for_partitions(operation, f"foreign key {name}"):
             return False
-        if name is None:
-            columns = "_".join(operation.local_cols)
-            name = _fitting(f"{operation.source_table}_{columns}", "fkey")
         self._in_two_steps(
             NotValidForeignKey.of(operation, name),
             ops.DropConstraintOp(
@@ -259,7 +254,7 @@ class _Writer:
     def _not_null(self, operation: Any, column: str, kind: Any) -> None:
         """Add the proof, validate it, set NOT NULL, and take the proof away."""
         table = quoted_name(operation.table_name, operation.schema)
-        proof = quoted_name(_fitting(f"{operation.table_name}_{column}", "is_not_null"))
+        proof = quoted_name(fitting(f"{operation.table_name}_{column}", "is_not_null"))
         add = (
             f"ALTER TABLE {table} ADD CONSTRAINT {proof} "
             f"CHECK ({quoted_name(column)} IS NOT NULL) NOT VALID"
@@ -370,9 +365,3 @@ def _scalar_default(column: Any) -> str | None:
         return None if processor is None else str(processor(value))
     except (TypeError, ValueError, NotImplementedError):
         return None
-
-
-def _fitting(name: str, ending: str) -> str:
-    """Shorten a name so that it fits with its ending, in bytes."""
-    room = LONGEST_IDENTIFIER - len(ending) - 1
-    return f"{name.encode()[:room].decode(errors='ignore')}_{ending}"

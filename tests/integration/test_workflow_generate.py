@@ -10,10 +10,13 @@ from sqlalchemy.dialects import postgresql as pg
 
 from automigrate.database.url import DatabaseURL
 from automigrate.errors import ConfigurationError, MultipleHeadsError
+from automigrate.workflow import comparison
 from automigrate.workflow.fingerprint import changes, fingerprint
 from automigrate.workflow.gate import Gate
 from automigrate.workflow.generate import generate
+from automigrate.workflow.rehearsal import Rehearsal
 from automigrate.workflow.revisions import merge, new
+from automigrate.workflow.scratch import Scratch
 from tests.support.workflow import Workbench, benches
 
 if TYPE_CHECKING:
@@ -62,6 +65,26 @@ def test_an_empty_difference_writes_nothing(bench: Workbench) -> None:
     before = sorted(bench.directory.rglob("*"))
     assert bench.generate(people()).files == ()
     assert sorted(bench.directory.rglob("*")) == before
+
+
+def test_a_developers_database_is_not_looked_at(bench: Workbench, database: Database) -> None:
+    """Revisions are compared with the scripts, whatever somebody has tried out in a database."""
+    bench.generate(people())
+    bench.upgrade(database)
+    database.execute("alter table people add tried text; create table tried (id integer)")
+    models = people(sa.Column("name", sa.Text))
+    url = DatabaseURL.parse(database.url)
+    before = database.dump_schema()
+    project, scratch = bench.project, Scratch(url)
+    try:
+        rehearsal = Rehearsal(
+            project, scratch.database(), models=[models], configured=comparison.configured()
+        )
+        made = generate(project, rehearsal, "names")
+    finally:
+        scratch.drop_all()
+    assert made.operations == ("add column people.name TEXT",)
+    assert database.dump_schema() == before
 
 
 def test_the_journal_is_not_taken_for_a_table_to_drop(bench: Workbench, database: Database) -> None:
@@ -122,6 +145,18 @@ def test_a_person_is_asked_about_a_rename(bench: Workbench, database: Database) 
     bench.upgrade(database)
     assert "full_name" in database.dump_schema()
     assert "new_column_name='full_name'" in bench.text()
+
+
+def test_the_likeliest_rename_is_offered_first(bench: Workbench) -> None:
+    """The more alike the names, the earlier; so does the text that proposes a --rename."""
+    bench.generate(people(column("mail"), column("name"), column("note")))
+    asked: list[Candidate] = []
+    models = people(column("email"), column("full_name"))
+    bench.generate(models, ask=asked.append)
+    assert [(item.new, item.old) for item in asked] == [
+        ("people.email", ("people.mail", "people.name", "people.note")),
+        ("people.full_name", ("people.name", "people.note", "people.mail")),
+    ]
 
 
 def test_a_declared_drop_is_a_drop_and_warns_of_the_loss(bench: Workbench) -> None:
@@ -287,6 +322,51 @@ def test_a_unique_constraint_takes_over_an_index_built_concurrently(
     assert "UNIQUE USING INDEX" in file.read_text()
     bench.upgrade(database)
     assert bench.differences(database, models) == []
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_constraints_without_a_name_get_that_of_postgresql(
+    bench: Workbench, database: Database, safe: bool
+) -> None:
+    """So that their safe form and their downgrade can be written; a name that is taken is not."""
+
+    def models(*columns: sa.Column[Any]) -> sa.MetaData:
+        made = sa.MetaData()
+        sa.Table("goods", made, sa.Column("id", sa.Integer, primary_key=True), *columns)
+        return made
+
+    bench.generate(models(sa.Column("mail", sa.Text), sa.Column("of", sa.Integer)))
+    bench.upgrade(database)
+    wanted = models(
+        sa.Column("mail", sa.Text, unique=True),
+        sa.Column("of", sa.ForeignKey("goods.id")),
+        sa.Column("goods_code_key", sa.Text, index=True),
+        sa.Column("code", sa.Text, sa.CheckConstraint("code <> ''", name="goods_code_key")),
+    )
+    bench.generate(wanted, safe=safe)
+    bench.upgrade(database)
+    names = (
+        "select conname::text from pg_constraint "
+        "where conrelid = 'goods'::regclass and contype in ('u', 'f') order by 1"
+    )
+    assert database.rows(names) == [("goods_mail_key",), ("goods_of_fkey",)]
+    wanted = models(
+        *(
+            column._copy()
+            for column in wanted.tables["goods"].columns
+            if column.name not in "id code"
+        ),
+        sa.Column(
+            "code", sa.Text, sa.CheckConstraint("code <> ''", name="goods_code_key"), unique=True
+        ),
+    )
+    bench.generate(wanted, safe=safe)
+    bench.upgrade(database)
+    assert ("goods_code_key1",) in database.rows(names)
+    assert bench.differences(database, wanted) == []
+    gate = Gate(scripts=str(bench.directory), scratch=bench.scratch, models=lambda _: [wanted])
+    ran = gate.run(["round-trip", "models"])
+    assert [finding for check in ran for finding in check.findings] == []
 
 
 def test_a_column_with_a_default_is_added_in_one_step(bench: Workbench, database: Database) -> None:
