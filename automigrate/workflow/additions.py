@@ -13,14 +13,18 @@ from automigrate.workflow.comparison import compare, metadata_of, schemas_of
 from automigrate.workflow.constraints import constraint_changes
 from automigrate.workflow.demands import domain_changes
 from automigrate.workflow.describing import described
-from automigrate.workflow.enums import enum_changes
+from automigrate.workflow.domains import domains_of
+from automigrate.workflow.enums import enum_changes, enums_of
 from automigrate.workflow.filters import Filters
 from automigrate.workflow.naming import name_constraints
 from automigrate.workflow.operations import Sql, quoted_name
 from automigrate.workflow.sequences import key_of_new_table, sequence_changes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from alembic.runtime.migration import MigrationContext
+    from sqlalchemy import MetaData
 
 __all__ = ["Additions", "Differences", "additions", "differences"]
 
@@ -88,7 +92,7 @@ def additions(context: MigrationContext, script: ops.UpgradeOps) -> Additions:
     known = set(connection.scalars(SCHEMAS))
     schemas = [
         Sql(f"CREATE SCHEMA IF NOT EXISTS {quoted_name(name)}", f"DROP SCHEMA {quoted_name(name)}")
-        for name in sorted(schemas_of(metadata) - known)
+        for name in sorted({*schemas_of(metadata), *_schemas_of_types(metadata)} - known)
     ]
     uncompared = [*constraints.warnings, *domains.warnings]
     return Additions(
@@ -122,6 +126,13 @@ def additions(context: MigrationContext, script: ops.UpgradeOps) -> Additions:
         uncompared=uncompared,
         beyond=domains.beyond,
     )
+
+
+def _schemas_of_types(metadata: Sequence[MetaData]) -> Iterator[str]:
+    for (schema, _), _ in enums_of(metadata, None):
+        yield from filter(None, [schema])
+    for domain in domains_of(metadata):
+        yield from filter(None, [domain.schema])
 
 
 def _complete_columns(container: ops.OpContainer) -> None:

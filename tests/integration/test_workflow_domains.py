@@ -307,3 +307,22 @@ def test_domains_are_made_of_domains_and_of_sequences(bench: Workbench, database
     bench.upgrade(database)
     assert bench.differences(database, gone) == []
     assert database.rows("select to_regtype('few'), to_regtype('number')") == [(None, None)]
+
+
+def test_types_in_a_schema_of_their_own(bench: Workbench, database: Database) -> None:
+    """The schema is made for them, though no table is in it; they are compared like others."""
+
+    def models(limit: int) -> sa.MetaData:
+        made = sa.MetaData()
+        weight = pg.DOMAIN("weight", sa.Integer, schema="Kinds", check=f"VALUE > {limit}")
+        mood = sa.Enum("sad", "glad", name="mood", schema="moods")
+        sa.Table("goods", made, sa.Column("weight", weight), sa.Column("mood", mood))
+        return made
+
+    bench.generate(models(0))
+    bench.upgrade(database)
+    assert bench.differences(database, models(0)) == []
+    bench.generate(models(1))
+    bench.upgrade(database)
+    assert demands(database, '"Kinds".weight')[2] == {"weight_check": "CHECK ((VALUE > 1))"}
+    assert bench.differences(database, models(1)) == []
