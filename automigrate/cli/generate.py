@@ -103,7 +103,8 @@ def command(
     warn(made.warnings)
     tell_files(written)
     if not written:
-        output.line("automigrate: nothing to write: scripts and models make the same schema")
+        same = "" if made.warnings else ": scripts and models make the same schema"
+        output.line(f"automigrate: nothing to write{same}")
     return 0
 
 

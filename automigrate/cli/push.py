@@ -93,5 +93,6 @@ def command(
         count = len(done.statements)
         output.line(f"automigrate: pushed {count} statement{'' if count == 1 else 's'}")
     elif not done.statements:
-        output.line("automigrate: no difference between models and database")
+        nothing = "nothing to run" if done.warnings else "no difference between models and database"
+        output.line(f"automigrate: {nothing}")
     return 0

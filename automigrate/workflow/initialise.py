@@ -16,7 +16,7 @@ from automigrate.workflow.project import open_project
 if TYPE_CHECKING:
     from automigrate.workflow.project import Project
 
-__all__ = ["TEMPLATE", "Initialised", "initialise"]
+__all__ = ["TEMPLATE", "Initialised", "initialise", "section_of"]
 
 DEFAULT_DIRECTORY = "migrations"
 PYPROJECT_SECTION = "[tool.automigrate]"
@@ -101,7 +101,7 @@ def initialise(
     lockfile.write(project.location, project.graph)
     pyproject = Path("pyproject.toml")
     warnings: list[str] = []
-    section = _section(pyproject)
+    section = section_of(pyproject)
     if section is None:
         _append(pyproject, project, models)
         written.append(str(pyproject))
@@ -151,8 +151,12 @@ def _note(file: Path, written: list[str], kept: list[str]) -> None:
     (kept if file.exists() else written).append(str(file))
 
 
-def _section(pyproject: Path) -> dict[str, Any] | None:
-    """Return our section, `None` where there is none."""
+def section_of(pyproject: Path) -> dict[str, Any] | None:
+    """Return our section, `None` where there is none.
+
+    Raises:
+        ConfigurationError: the file is no TOML.
+    """
     if not pyproject.exists():
         return None
     try:

@@ -77,6 +77,19 @@ def test_init_names_the_models_also_afterwards(tmp_path: Path, database: Databas
     assert pyproject.read_bytes() == before
 
 
+def test_init_inside_of_another_project_begins_one_of_its_own(desk: Desk) -> None:
+    """Only where a directory is named; else the scripts of the other one would be taken for it."""
+    inner = Desk(desk.directory / "inner", desk.database)
+    inner.directory.mkdir()
+    told = inner.run("init", code=2)
+    assert str(desk.directory / "migrations") in told
+    assert "automigrate init migrations" in told
+    assert list(inner.directory.iterdir()) == []
+    inner.run("init", "migrations")
+    assert "wrote migrations/versions/one" in inner.run("new", "-m", "one", "--rev-id", "one")
+    assert list(desk.directory.glob("migrations/versions/one*")) == []
+
+
 def test_init_adopts_an_alembic_project(tmp_path: Path, database: Database) -> None:
     """Its files keep every byte; plain Alembic and automigrate work side by side."""
     project = Project.linear(tmp_path, 2)

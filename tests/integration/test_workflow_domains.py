@@ -10,8 +10,10 @@ from sqlalchemy.dialects import postgresql as pg
 
 from automigrate.database.url import DatabaseURL
 from automigrate.errors import UpgradeError
+from automigrate.workflow import comparison
 from automigrate.workflow.answers import Answers
 from automigrate.workflow.gate import Gate
+from automigrate.workflow.generate import generate
 from automigrate.workflow.live import differences, push
 from tests.support.workflow import Workbench, benches
 
@@ -326,3 +328,21 @@ def test_types_in_a_schema_of_their_own(bench: Workbench, database: Database) ->
     bench.upgrade(database)
     assert demands(database, '"Kinds".weight')[2] == {"weight_check": "CHECK ((VALUE > 1))"}
     assert bench.differences(database, models(1)) == []
+
+
+def test_a_domain_is_left_out_where_the_project_says_so(bench: Workbench) -> None:
+    """`include_object` is asked about the kind `domain`, with the models' type."""
+    bench.generate(goods(check="VALUE > 0"))
+    asked: list[tuple[str, str | None]] = []
+
+    def included(item: Any, name: str | None, kind: str, *_: Any) -> bool:
+        if kind == "domain":
+            asked.append((type(item).__name__, name))
+        return kind != "domain"
+
+    models = goods(check="VALUE > 1")
+    configured = {**comparison.configured(), "include_object": lambda *_: included}
+    rehearsal = bench.rehearsal(models, configured=configured)
+    assert generate(bench.project, rehearsal, "more").files == ()
+    assert asked == [("DOMAIN", "weight")]
+    assert len(bench.generate(models).files) == 2
