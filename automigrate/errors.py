@@ -116,16 +116,20 @@ class MultipleHeadsError(ScriptError):
         files: the files that define them, in the same order.
     """
 
-    def __init__(self, *, heads: Sequence[str], files: Sequence[str]) -> None:
+    def __init__(
+        self,
+        *,
+        heads: Sequence[str],
+        files: Sequence[str],
+        otherwise: str = "ask for all of them with target 'heads'",
+    ) -> None:
         self.heads = tuple(heads)
         self.files = tuple(files)
         listed = ", ".join(
             f"{head} ({file})" for head, file in zip(self.heads, self.files, strict=True)
         )
-        super().__init__(
-            f"the scripts have {len(self.heads)} heads: {listed}. "
-            "Merge them with `automigrate merge`, or ask for all of them with target 'heads'."
-        )
+        remedies = ", or ".join(filter(None, ("Merge them with `automigrate merge`", otherwise)))
+        super().__init__(f"the scripts have {len(self.heads)} heads: {listed}. {remedies}.")
 
 
 class BrokenHistoryError(ScriptError):
@@ -183,8 +187,15 @@ class DatabaseUnavailableError(AutomigrateError):
         tried = "attempt" if attempts == 1 else "attempts"
         super().__init__(
             f"no usable connection to the database after {attempts} {tried} in "
-            f"{waited_seconds:.1f} s: {reason.rstrip('.')}. {remedy}"
+            f"{waited_seconds:.1f} s: {_ended(reason)} {remedy}"
         )
+
+
+def _ended(reason: str) -> str:
+    """Put what a driver says in several lines into one, and end it as a sentence."""
+    lines = (line.strip().rstrip(".") for line in reason.splitlines())
+    text = ". ".join(filter(None, lines))
+    return text if text.endswith("?") else f"{text}."
 
 
 class PermissionDeniedError(DatabaseUnavailableError):
@@ -204,7 +215,7 @@ class PermissionDeniedError(DatabaseUnavailableError):
         super().__init__(reason=reason, remedy=remedy)
         self.attempts = attempts
         self.waited_seconds = waited_seconds
-        self.args = (f"the server refused: {reason.rstrip('.')}. {remedy}",)
+        self.args = (f"the server refused: {_ended(reason)} {remedy}",)
 
 
 class PoolerError(DatabaseUnavailableError):

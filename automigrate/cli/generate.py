@@ -9,7 +9,6 @@ import click
 from automigrate.cli import output
 from automigrate.cli.local import (
     as_json,
-    in_ci,
     interactive,
     local,
     metadata_of,
@@ -64,12 +63,15 @@ def command(
     CONCURRENTLY; NOT NULL, checks and foreign keys in two steps), as further revisions.
     """
     from automigrate.workflow import comparison
+    from automigrate.workflow.answers import Answers
     from automigrate.workflow.generate import generate
-    from automigrate.workflow.renames import Answers
+    from automigrate.workflow.revisions import require_one_head
 
+    asking = interactive() and not as_json
+    answers = Answers(renames, drops, ask_rename if asking else None)
     project = project_of(settings)
+    require_one_head(project)
     models = metadata_of(settings, project)
-    asking = interactive() and not in_ci() and not as_json
     with scratch_of(settings) as scratch:
         rehearsal = rehearsal_on(
             scratch, settings, project, models=models, configured=comparison.configured()
@@ -78,7 +80,7 @@ def command(
             project,
             rehearsal,
             message,
-            answers=Answers(renames, drops, ask_rename if asking else None),
+            answers=answers,
             safe=not plain,
             rev_id=rev_id,
         )
@@ -101,7 +103,8 @@ def command(
     warn(made.warnings)
     tell_files(written)
     if not written:
-        output.line("automigrate: nothing to write: scripts and models make the same schema")
+        same = "" if made.warnings else ": scripts and models make the same schema"
+        output.line(f"automigrate: nothing to write{same}")
     return 0
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from automigrate.cli import output
-from automigrate.cli.local import as_json, local
+from automigrate.cli.local import as_json, local, warn
+from automigrate.errors import ConfigurationError
 from automigrate.options import SECTION
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ def command(settings: Settings, *, directory: str | None, as_json: bool) -> int:
     """
     from automigrate.workflow.initialise import initialise
 
+    if directory is None:
+        _require_own(settings.scripts)
     done = initialise(
         directory or settings.scripts,
         config=settings.options.get("config"),  # type: ignore[arg-type]
@@ -42,9 +46,28 @@ def command(settings: Settings, *, directory: str | None, as_json: bool) -> int:
         output.line(f"wrote {file}")
     for file in done.kept:
         output.line(f"kept {file}")
-    if done.adopted:
+    warn(done.warnings)
+    if done.adopted and done.revisions:
         output.line(f"automigrate: adopted {done.directory} with {done.revisions} revisions")
     else:
         models = "" if settings.models else " --models package.module:Base"
         output.line(f'automigrate: ready; next: automigrate generate -m "first tables"{models}')
     return 0
+
+
+def _require_own(scripts: str | None) -> None:
+    """Refuse to adopt what a pyproject.toml further up names, and not this directory's own.
+
+    Raises:
+        ConfigurationError: this directory lies in another project.
+    """
+    from automigrate.workflow.initialise import section_of
+
+    if scripts is None or ":" in scripts or Path(scripts).absolute().is_relative_to(Path.cwd()):
+        return
+    if section_of(Path("pyproject.toml")) is None:
+        raise ConfigurationError(
+            f"this directory lies in a project whose scripts are {scripts}, and they would be "
+            "taken for its own. Name a directory to set another project up here: "
+            "`automigrate init migrations`."
+        )

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = [
     "as_json",
     "database_of",
-    "in_ci",
     "interactive",
     "local",
     "metadata_of",
@@ -121,12 +120,7 @@ def tell_checks(checks: Sequence[Check], form: str, to: str | None, *, strict: b
 
 def interactive() -> bool:
     """Whether a person can be asked."""
-    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty() and not in_ci()
-
-
-def in_ci() -> bool:
-    """Whether this is a CI job, where nobody answers."""
-    return os.environ.get("CI", "").lower() not in {"", "0", "false"}
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty() and not _in_ci()
 
 
 def project_of(settings: Settings) -> Project:
@@ -205,3 +199,8 @@ def tell_files(files: Sequence[str]) -> None:
     """Name the files that were written."""
     for file in files:
         output.line(f"wrote {file}")
+
+
+def _in_ci() -> bool:
+    """Whether this is a CI job, where nobody answers."""
+    return os.environ.get("CI", "").lower() not in {"", "0", "false"}

@@ -51,10 +51,11 @@ def command(
     Shows the SQL and asks before it runs it. Refuses a database that others use (its journal tells)
     and, without --force, to lose data. Revisions are for everything else: `generate`, `upgrade`.
     """
+    from automigrate.workflow.answers import Answers
     from automigrate.workflow.live import push
-    from automigrate.workflow.renames import Answers
 
     asking = interactive() and not as_json
+    answers = Answers(renames, drops, ask_rename if asking else None)
 
     def confirm(pushed: Pushed) -> bool:
         if not as_json:
@@ -74,18 +75,24 @@ def command(
             project,
             DatabaseURL.parse(url),
             models,
-            answers=Answers(renames, drops, ask_rename if asking else None),
+            answers=answers,
             force=force or dry_run,
             confirm=confirm,
         )
     warn(done.warnings)
     if as_json:
         output.json_line(
-            {"statements": done.statements, "losses": done.losses, "applied": done.applied}
+            {
+                "statements": done.statements,
+                "losses": done.losses,
+                "warnings": done.warnings,
+                "applied": done.applied,
+            }
         )
     elif done.applied:
         count = len(done.statements)
         output.line(f"automigrate: pushed {count} statement{'' if count == 1 else 's'}")
     elif not done.statements:
-        output.line("automigrate: no difference between models and database")
+        nothing = "nothing to run" if done.warnings else "no difference between models and database"
+        output.line(f"automigrate: {nothing}")
     return 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from automigrate.cli import output, seen
-from automigrate.cli.local import local, project_of, reported
+from automigrate.cli.local import as_json, local, project_of, reported
 from automigrate.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _UNITS = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
 @click.option("--large-rows", default=100_000, show_default=True, help="A table is large from.")
 @click.option("--large-size", default="256MB", show_default=True, help="Or from this size.")
 @click.option("--squawk/--no-squawk", default=True, help="Ask squawk, too, where installed.")
+@as_json
 @reported
 def command(
     settings: Settings,
@@ -32,6 +33,7 @@ def command(
     large_rows: int,
     large_size: str,
     squawk: bool,
+    as_json: bool,
     form: str,
     to: str | None,
     strict: bool,
@@ -47,6 +49,7 @@ def command(
     from automigrate.workflow.policy import Policy, judge
     from automigrate.workflow.squawk import second_opinion
 
+    form = "json" if as_json else form
     project = project_of(settings)
     pending, sizes = seen.pending_of(settings, project, since)
     found = seen.look_at(settings, project, pending)
@@ -64,6 +67,8 @@ def command(
     if form == "text":
         for line in seen.text(found, sizes):
             output.line(line)
+        if not pending:
+            output.line("-- nothing pending")
     return tell_checks(checks, form, to, strict=strict)
 
 

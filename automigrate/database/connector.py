@@ -164,7 +164,8 @@ class Connector:
         """Text of an error in one line, without secrets."""
         from automigrate.database.redaction import scrub
 
-        return scrub(" ".join(str(error).split()), self._source.secrets)
+        lines = (" ".join(line.split()).rstrip(".") for line in str(error).splitlines())
+        return scrub(". ".join(filter(None, lines)), self._source.secrets)
 
     def _connected(self) -> psycopg.Connection[Any]:
         import psycopg

@@ -166,7 +166,8 @@ def _nothing_found(config: str | os.PathLike[str] | None, start: Path) -> str:
         return f"{os.fspath(config)} has no script_location. Add one, or name the script directory."
     return (
         f"no script directory was given, and neither alembic.ini nor [tool.alembic] in "
-        f"pyproject.toml in {start} names one. Name the script directory, for example 'migrations'."
+        f"pyproject.toml in {start} names one. Name the script directory, for example "
+        "'migrations', or make one with `automigrate init`."
     )
 
 

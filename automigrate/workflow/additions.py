@@ -6,20 +6,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from alembic.operations import ops
-from sqlalchemy import CheckConstraint, text
+from sqlalchemy import CheckConstraint, Column, text
 from sqlalchemy.sql.elements import conv
 
 from automigrate.workflow.comparison import compare, metadata_of, schemas_of
 from automigrate.workflow.constraints import constraint_changes
+from automigrate.workflow.demands import domain_changes
 from automigrate.workflow.describing import described
-from automigrate.workflow.domains import domain_changes
-from automigrate.workflow.enums import enum_changes
+from automigrate.workflow.domains import domains_of
+from automigrate.workflow.enums import enum_changes, enums_of
 from automigrate.workflow.filters import Filters
+from automigrate.workflow.naming import name_constraints
 from automigrate.workflow.operations import Sql, quoted_name
-from automigrate.workflow.sequences import sequence_changes
+from automigrate.workflow.sequences import key_of_new_table, sequence_changes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from alembic.runtime.migration import MigrationContext
+    from sqlalchemy import MetaData
 
 __all__ = ["Additions", "Differences", "additions", "differences"]
 
@@ -38,6 +43,8 @@ class Additions:
     warnings: list[str] = field(default_factory=list)
     uncompared: list[str] = field(default_factory=list)
     """Those of the warnings that say that something could not be compared."""
+    beyond: list[str] = field(default_factory=list)
+    """Those of the warnings that are differences which no statement mends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +68,9 @@ def differences(context: MigrationContext) -> Differences:
     script.ops[:0] = added.before
     script.ops.extend(added.after)
     values = (statement.statement for statement in added.added_values)
-    return Differences(found=(*values, *described(script)), uncompared=tuple(added.uncompared))
+    return Differences(
+        found=(*values, *described(script), *added.beyond), uncompared=tuple(added.uncompared)
+    )
 
 
 def additions(context: MigrationContext, script: ops.UpgradeOps) -> Additions:
@@ -72,45 +81,70 @@ def additions(context: MigrationContext, script: ops.UpgradeOps) -> Additions:
     """
     connection: Any = context.connection
     metadata = metadata_of(context)
-    _take_out_checks(script)
+    _complete_columns(script)
+    name_constraints(connection, script)
     _order_generated(script)
     filters = Filters(context)
     enums = enum_changes(connection, metadata, script)
-    domains = domain_changes(connection, metadata, script)
+    domains = domain_changes(connection, filters, metadata, script)
     constraints = constraint_changes(connection, filters, metadata, script)
-    sequences = sequence_changes(connection, filters, metadata, script)
+    sequences = sequence_changes(connection, filters, metadata, script, domains.freed)
     known = set(connection.scalars(SCHEMAS))
     schemas = [
         Sql(f"CREATE SCHEMA IF NOT EXISTS {quoted_name(name)}", f"DROP SCHEMA {quoted_name(name)}")
-        for name in sorted(schemas_of(metadata) - known)
+        for name in sorted({*schemas_of(metadata), *_schemas_of_types(metadata)} - known)
     ]
+    uncompared = [*constraints.warnings, *domains.warnings]
     return Additions(
         added_values=enums.added_values,
         before=[
             *schemas,
             *enums.created,
-            *domains.created,
             *sequences.created,
             *sequences.altered,
+            *domains.created,
+            *domains.altered,
             *constraints.dropped,
             *constraints.renamed,
         ],
-        after=[*constraints.added, *domains.dropped, *enums.dropped, *sequences.dropped],
+        after=[
+            *constraints.added,
+            *domains.demanded,
+            *domains.dropped,
+            *enums.dropped,
+            *sequences.dropped,
+        ],
         losses=sequences.losses,
-        warnings=[*enums.warnings, *constraints.warnings, *constraints.undeclared],
-        uncompared=constraints.warnings,
+        warnings=[
+            *enums.warnings,
+            *uncompared,
+            *constraints.undeclared,
+            *domains.undeclared,
+            *domains.notes,
+            *(f"{difference}." for difference in domains.beyond),
+        ],
+        uncompared=uncompared,
+        beyond=domains.beyond,
     )
 
 
-def _take_out_checks(container: ops.OpContainer) -> None:
+def _schemas_of_types(metadata: Sequence[MetaData]) -> Iterator[str]:
+    for (schema, _), _ in enums_of(metadata, None):
+        yield from filter(None, [schema])
+    for domain in domains_of(metadata):
+        yield from filter(None, [domain.schema])
+
+
+def _complete_columns(container: ops.OpContainer) -> None:
     """Drop what Alembic says of checks, and make those of columns checks of their table.
 
-    Alembic does not render the latter, and adds no column with them.
+    Alembic does not render the latter, and adds no column with them. Keys of new tables are told
+    whether they are serial.
     """
     for operation in list(container.ops):
         match operation:
             case ops.OpContainer():
-                _take_out_checks(operation)
+                _complete_columns(operation)
             case ops.CreateCheckConstraintOp():
                 container.ops.remove(operation)
             case ops.DropConstraintOp() if operation.constraint_type == "check":
@@ -119,9 +153,13 @@ def _take_out_checks(container: ops.OpContainer) -> None:
                 operation.column = _plain(operation.column)
             case ops.CreateTableOp():
                 operation.columns = [
-                    *(_plain(part) for part in operation.columns),
+                    *(_plain(_keyed(part)) for part in operation.columns),
                     *(made for part in operation.columns for made in _checks(part)),
                 ]
+
+
+def _keyed(part: Any) -> Any:
+    return key_of_new_table(part) if isinstance(part, Column) else part
 
 
 def _order_generated(container: ops.OpContainer) -> None:

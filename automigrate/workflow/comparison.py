@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from alembic.autogenerate import produce_migrations
 from alembic.autogenerate.render import _repr_type
-from sqlalchemy import CheckConstraint, DefaultClause, Sequence, exc, types
+from sqlalchemy import CheckConstraint, DefaultClause, Sequence, exc, text, types
 from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.sql.elements import TextClause, conv
 
 from automigrate.database.session import JOURNAL_TABLE
 from automigrate.errors import ConfigurationError, ScriptError
-from automigrate.workflow.operations import DIALECT, escaped, expression_of
+from automigrate.workflow.operations import DIALECT, escaped, expression_of, quoted_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from alembic.operations.ops import MigrationScript
     from alembic.runtime.migration import MigrationContext
-    from sqlalchemy import Column, MetaData
+    from sqlalchemy import Column, MetaData, Table
     from sqlalchemy.types import TypeEngine
 
 __all__ = [
@@ -46,6 +46,9 @@ PROBE = "automigrate_probe"
 WRITTEN = f"""\
 select pg_get_expr(adbin, adrelid) from pg_attrdef
 where adrelid = 'pg_temp.{PROBE}'::regclass"""  # noqa: S608 - a constant
+OF_COLUMN = text("""\
+select not attnotnull, atthasdef from pg_attribute
+where attrelid = cast(:table as regclass) and attname = :column""")
 NO_MODELS = (
     "there are no models to compare with: env.py configures no target_metadata. Set it there, or "
     "give --models package.module:Base."
@@ -85,6 +88,7 @@ def compare(context: MigrationContext) -> MigrationScript:
     metadata_of(context)
     target: Any = context.opts["target_metadata"]
     _normalise_defaults(context)
+    _tell_columns_from_domains(context)
     try:
         with quiet_reflection():
             return produce_migrations(context, target)
@@ -176,8 +180,6 @@ def _normalise_defaults(context: MigrationContext) -> None:
     def compare_server_default(
         inspected: Column[Any], column: Column[Any], rendered: str | None, found: str | None
     ) -> bool:
-        if column.server_default is None and _default_of_domain(inspected, found):
-            return False
         if found is not None and isinstance(column.server_default, DefaultClause):
             spelled = _spelled(context, inspected, column)
             if spelled is not None:
@@ -192,9 +194,23 @@ def _normalise_defaults(context: MigrationContext) -> None:
     impl.normalises_defaults = True
 
 
-def _default_of_domain(inspected: Column[Any], found: str | None) -> bool:
-    """Whether what is reflected as the column's default comes with its type."""
-    return isinstance(inspected.type, DOMAIN) and inspected.type.default == found
+def _tell_columns_from_domains(context: MigrationContext) -> None:
+    """Keep what a domain demands from being reflected as if its columns demanded it."""
+    if getattr(context.impl, "tells_columns_from_domains", False):
+        return
+    impl: Any = context.impl
+    connection: Any = context.connection
+    original = impl.autogen_column_reflect
+
+    def autogen_column_reflect(inspector: Any, table: Table, column: Any) -> None:
+        original(inspector, table, column)
+        if isinstance(column["type"], DOMAIN):
+            named = {"table": quoted_name(table.name, table.schema), "column": column["name"]}
+            column["nullable"], has_default = connection.execute(OF_COLUMN, named).one()
+            column["default"] = column["default"] if has_default else None
+
+    impl.autogen_column_reflect = autogen_column_reflect
+    impl.tells_columns_from_domains = True
 
 
 def _spelled(context: MigrationContext, inspected: Column[Any], column: Column[Any]) -> str | None:
@@ -301,7 +317,7 @@ def _domain(item: DOMAIN, context: Any) -> str:
 
 
 def _check(item: CheckConstraint, context: Any) -> str:
-    arguments = [repr(escaped(expression_of(item)))]
+    arguments = [repr(escaped(expression_of(item.sqltext)))]
     if item.name is not None:
         prefix = context.opts["alembic_module_prefix"] or ""
         name = repr(str(item.name))

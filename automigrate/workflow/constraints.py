@@ -243,7 +243,7 @@ class _Comparison:
         taken.add(name)
         table, schema = self._table.name, self._table.schema
         if isinstance(wanted.constraint, CheckConstraint):
-            return AddCheck.of(name, table, expression_of(wanted.constraint), schema)
+            return AddCheck.of(name, table, expression_of(wanted.constraint.sqltext), schema)
         return Exclusion(name, table, _definition(wanted.constraint), schema)
 
     def _drop(self, found: _Found) -> ops.MigrateOperation:

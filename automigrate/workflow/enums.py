@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData, Table
     from sqlalchemy.engine import Connection
 
-__all__ = ["EnumChanges", "created_anew", "enum_changes", "values_moved"]
+__all__ = ["EnumChanges", "created_anew", "enum_changes", "enums_of", "values_moved"]
 
 Key = tuple["str | None", str]
 
@@ -63,7 +63,7 @@ def enum_changes(
     if comparison.has_enum_package():
         return changes
     default: Any = connection.scalar(DEFAULT_SCHEMA)
-    wanted = dict(_of_models(metadata, default))
+    wanted = dict(enums_of(metadata, default))
     found: dict[Key, tuple[tuple[str, ...], set[str]]] = {
         (schema, name): (tuple(values), set(columns))
         for schema, name, values, columns in connection.execute(IN_DATABASE)
@@ -88,7 +88,7 @@ def values_moved(
     made: dict[str, tuple[str, str]] = {}
     if comparison.has_enum_package():
         return gone, made
-    wanted = dict(_of_models(metadata, connection.scalar(DEFAULT_SCHEMA)))
+    wanted = dict(enums_of(metadata, connection.scalar(DEFAULT_SCHEMA)))
     for schema, name, found, _ in connection.execute(IN_DATABASE):
         values = wanted.get((schema, name), found)
         of, place = _name((schema, name)), f"{schema}.{name}" if schema else name
@@ -139,9 +139,10 @@ def _compare(
             )
 
 
-def _of_models(
+def enums_of(
     metadata: Sequence[MetaData], default: str | None
 ) -> Iterator[tuple[Key, tuple[str, ...]]]:
+    """Yield the enum types that columns have, with their values; `default` is the own schema."""
     for found in metadata:
         for table in found.tables.values():
             for (schema, name), values in _of_table(table):

@@ -73,6 +73,11 @@ select format('domain %%I.%%I %%s notnull=%%s default=%%s', s.nspname, t.typname
   format_type(t.typbasetype, t.typtypmod), t.typnotnull, t.typdefault)
 from pg_type t join schemas s on s.oid = t.typnamespace where t.typtype = 'd'
 union all
+select format('check of domain %%I.%%I %%I %%s', s.nspname, t.typname, k.conname,
+  pg_get_constraintdef(k.oid))
+from pg_type t join schemas s on s.oid = t.typnamespace
+join pg_constraint k on k.contypid = t.oid and k.contype = 'c'
+union all
 select format('function %%s %%s', p.oid::regprocedure, md5(pg_get_functiondef(p.oid)))
 from pg_proc p join schemas s on s.oid = p.pronamespace
 where p.prokind in ('f', 'p') and not exists (

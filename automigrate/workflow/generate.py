@@ -17,9 +17,10 @@ from alembic.util import rev_id as new_id
 from sqlalchemy import exc, text
 
 from automigrate.alembic_bridge.guard import process_guard
-from automigrate.errors import ConfigurationError, MultipleHeadsError
+from automigrate.errors import ConfigurationError
 from automigrate.scripts.files import list_scripts
 from automigrate.workflow.additions import additions
+from automigrate.workflow.answers import Answers
 from automigrate.workflow.comparison import compare, metadata_of
 from automigrate.workflow.describing import described
 from automigrate.workflow.downgrades import NOTHING_TO_UNDO
@@ -27,6 +28,7 @@ from automigrate.workflow.draft import Draft, Phase
 from automigrate.workflow.enums import values_moved
 from automigrate.workflow.losses import losses
 from automigrate.workflow.operations import (
+    DomainCheck,
     Remark,
     Sql,
     UsingColumn,
@@ -35,8 +37,7 @@ from automigrate.workflow.operations import (
     quoted_name,
 )
 from automigrate.workflow.renamed_indexes import index_renames
-from automigrate.workflow.renames import Answers
-from automigrate.workflow.revisions import alembic_of, told_by_alembic
+from automigrate.workflow.revisions import alembic_of, require_one_head, told_by_alembic
 from automigrate.workflow.rewriting import rewrite
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def generate(
         UpgradeError: the scripts fail on an empty database.
     """
     _require_message(message)
-    _require_one_head(project)
+    require_one_head(project)
     config, directory = alembic_of(project)
     wanted: dict[str, Any] = {
         "message": message,
@@ -177,11 +178,14 @@ def propose(context: MigrationContext, answers: Answers) -> Proposal:
     """
     connection = context.connection
     assert connection is not None
+    script = _compared(context)
+    moved = values_moved(connection, metadata_of(context))
+    answers.require_possible(script, *moved)
     renames: list[Rename | ValueRename] = []
-    for value in answers.values(*values_moved(connection, metadata_of(context))):
+    for value in answers.values(*moved):
         connection.execute(text(escaped(value.statement)))
         renames.append(value)
-    script = _compared(context)
+    script = _compared(context) if renames else script
     for decide in (answers.tables, answers.columns):
         decided = decide(script)
         for rename in decided:
@@ -196,7 +200,9 @@ def propose(context: MigrationContext, answers: Answers) -> Proposal:
     if any(getattr(operation, "modify_type", None) is not None for operation in leaves(script)):
         with Operations.context(context) as operations:
             for operation in added.before:
-                operations.invoke(operation)
+                # PostgreSQL fails with XX000 in the savepoint after this one, and types need it not
+                if not isinstance(operation, DomainCheck):
+                    operations.invoke(operation)
     _convert_types(script, connection, warnings)
     script.ops[:0] = [*added.before, *renamed]
     script.ops.extend(added.after)
@@ -303,11 +309,3 @@ def _works(connection: Connection, statement: str) -> bool:
 def _require_message(message: str) -> None:
     if not message.strip():
         raise ConfigurationError("a revision needs a message: -m 'what it does'.")
-
-
-def _require_one_head(project: Project) -> None:
-    heads = project.graph.heads
-    if len(heads) > 1:
-        raise MultipleHeadsError(
-            heads=heads, files=[project.relative(project.graph[head].file) for head in heads]
-        )

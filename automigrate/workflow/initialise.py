@@ -6,7 +6,7 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from automigrate.errors import ConfigurationError
 from automigrate.options import SECTION
@@ -16,7 +16,7 @@ from automigrate.workflow.project import open_project
 if TYPE_CHECKING:
     from automigrate.workflow.project import Project
 
-__all__ = ["TEMPLATE", "Initialised", "initialise"]
+__all__ = ["TEMPLATE", "Initialised", "initialise", "section_of"]
 
 DEFAULT_DIRECTORY = "migrations"
 PYPROJECT_SECTION = "[tool.automigrate]"
@@ -63,6 +63,7 @@ class Initialised:
     written: tuple[str, ...]
     kept: tuple[str, ...]
     """Files that said enough already."""
+    warnings: tuple[str, ...] = ()
 
 
 def initialise(
@@ -99,17 +100,25 @@ def initialise(
     _note(lock, written, kept)
     lockfile.write(project.location, project.graph)
     pyproject = Path("pyproject.toml")
-    if _says_something(pyproject):
-        kept.append(str(pyproject))
-    else:
+    warnings: list[str] = []
+    section = section_of(pyproject)
+    if section is None:
         _append(pyproject, project, models)
         written.append(str(pyproject))
+    elif models is None or section.get("models") == models:
+        kept.append(str(pyproject))
+    elif "models" not in section and _insert(pyproject, models):
+        written.append(str(pyproject))
+    else:
+        kept.append(str(pyproject))
+        warnings.append(f"{pyproject} was left as it is: set models = {json.dumps(models)} there.")
     return Initialised(
         directory=project.relative(str(project.location.directory)),
         adopted=found is not None,
         revisions=len(project.graph),
         written=tuple(project.relative(file) for file in written),
         kept=tuple(project.relative(file) for file in kept),
+        warnings=tuple(warnings),
     )
 
 
@@ -142,13 +151,33 @@ def _note(file: Path, written: list[str], kept: list[str]) -> None:
     (kept if file.exists() else written).append(str(file))
 
 
-def _says_something(pyproject: Path) -> bool:
+def section_of(pyproject: Path) -> dict[str, Any] | None:
+    """Return our section, `None` where there is none.
+
+    Raises:
+        ConfigurationError: the file is no TOML.
+    """
     if not pyproject.exists():
-        return False
+        return None
     try:
-        return "automigrate" in tomllib.loads(pyproject.read_text("utf-8")).get("tool", {})
+        tools = tomllib.loads(pyproject.read_text("utf-8")).get("tool", {})
     except ValueError as error:
         raise ConfigurationError(f"{pyproject} is not valid TOML: {error}.") from error
+    found: dict[str, Any] | None = tools.get("automigrate")
+    return found
+
+
+def _insert(pyproject: Path, models: str) -> bool:
+    """Name the models in a section that does not; false where it is written in another way."""
+    lines = pyproject.read_bytes().decode().splitlines(keepends=True)
+    for index, line in enumerate(lines):
+        if line.strip() == PYPROJECT_SECTION:
+            ending = line[len(line.rstrip("\r\n")) :] or "\n"
+            header = line.removesuffix(ending) + ending
+            lines[index : index + 1] = [header, f"models = {json.dumps(models)}{ending}"]
+            pyproject.write_bytes("".join(lines).encode())
+            return True
+    return False
 
 
 def _append(pyproject: Path, project: Project, models: str | None) -> None:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from automigrate.database.url import DatabaseURL
+    from automigrate.workflow.answers import Answers
     from automigrate.workflow.project import Project
     from automigrate.workflow.rehearsal import Stage
-    from automigrate.workflow.renames import Answers
 
 __all__ = ["Pushed", "differences", "push"]
 

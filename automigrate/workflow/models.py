@@ -90,7 +90,7 @@ def _metadata(name: str, found: Any) -> MetaData:
     metadata = found if isinstance(found, MetaData) else getattr(found, "metadata", None)
     if not isinstance(metadata, MetaData):
         raise ConfigurationError(
-            f"{name!r} is {type(found).__name__} without metadata: name a declarative base or a "
+            f"{name!r}, a {type(found).__name__}, has no metadata: name a declarative base or a "
             "MetaData."
         )
     return metadata

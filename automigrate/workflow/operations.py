@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from alembic.autogenerate.api import AutogenContext
-    from sqlalchemy import CheckConstraint
 
 __all__ = [
     "COLUMNS_OF_TYPE",
     "DIALECT",
     "AddCheck",
     "Autocommit",
+    "DomainCheck",
     "DropCheck",
     "Exclusion",
     "NotValidForeignKey",
@@ -169,6 +169,26 @@ class Exclusion(Sql):
         )
 
 
+class DomainCheck(Sql):
+    """Adds or drops a check of a domain, which Alembic has no operation for."""
+
+    def __init__(self, domain: str, name: str, definition: str, *, adds: bool = True) -> None:
+        add, drop = _domain_check(domain, name, definition)
+        super().__init__(*((add, drop) if adds else (drop, add)))
+        self.domain = domain
+        self.name = name
+        self.definition = definition
+        self.adds = adds
+
+    def reverse(self) -> DomainCheck:
+        """Return the other one of adding and dropping."""
+        return DomainCheck(self.domain, self.name, self.definition, adds=not self.adds)
+
+    def not_valid(self) -> Sql:
+        """Return the addition in the form that has not looked at the values that exist."""
+        return Sql(*_domain_check(self.domain, self.name, f"{self.definition} NOT VALID"))
+
+
 class UsingColumn(ops.AlterColumnOp):
     """A change of type that says how the values are converted."""
 
@@ -210,17 +230,20 @@ def _columns_freed(
                 yield _qualified(operation, operation.column_name)
 
 
+def _domain_check(domain: str, name: str, definition: str) -> tuple[str, str]:
+    change = f"ALTER DOMAIN {domain} {{}} CONSTRAINT {quoted_name(name)}"
+    return f"{change.format('ADD')} {definition}", change.format("DROP")
+
+
 def escaped(statement: str) -> str:
     """Keep colons from being taken for parameters by `text`."""
     return _PARAMETER_LIKE.sub(r"\:", statement)
 
 
-def expression_of(check: CheckConstraint) -> str:
+def expression_of(condition: Any) -> str:
     """Write what a check demands as SQL."""
     compiler: Any = DIALECT.ddl_compiler(DIALECT, None)  # type: ignore[arg-type]
-    text: str = compiler.sql_compiler.process(
-        check.sqltext, include_table=False, literal_binds=True
-    )
+    text: str = compiler.sql_compiler.process(condition, include_table=False, literal_binds=True)
     return text
 
 

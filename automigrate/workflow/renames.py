@@ -1,38 +1,34 @@
-"""Renames: what looks like one, who says whether it is, and how it is carried out.
+"""Renames: what looks like one, and how it is carried out.
 
 To a comparison a renamed column is one that is gone and another that is new, and following it
-would lose the data. Nothing is guessed here: a person answers, or `--rename` and `--drop` do, or
-the work is refused.
+would lose the data. Nothing is guessed: `Answers` says which are renames.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 from alembic.autogenerate import renderers
 from alembic.operations import ops
 
-from automigrate.errors import ConfigurationError
-from automigrate.workflow.operations import Sql, leaves, literal, quoted_name
+from automigrate.workflow.operations import Sql, literal, quoted_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
     from alembic.autogenerate.api import AutogenContext
 
-__all__ = ["Answers", "Candidate", "Rename", "ValueRename", "undecided"]
+__all__ = [
+    "Candidate",
+    "Rename",
+    "ValueRename",
+    "place",
+    "similar_columns",
+    "similar_tables",
+]
 
 ALIKE = 0.5
 """Share of its columns that the smaller of two tables must have in common with the other."""
-
-LOST = "following it as a drop would lose the data"
-FOLLOWED = {
-    "table": LOST,
-    "column": LOST,
-    "value": "following it as an addition would leave the old value in the rows",
-}
-"""What goes wrong when a rename is not seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,149 +124,8 @@ def _render(context: AutogenContext, operation: _ReversibleColumnRename) -> str:
     )
 
 
-class Answers:
-    """What is known beforehand, and whom to ask for the rest.
-
-    Args:
-        renames: `old:new`; names as in `Candidate`, the new one also without its table.
-        drops: names of what is really gone.
-        ask: called with a candidate when nothing else decides; returns the old name, or `None`
-            when it is new. Without it the work is refused.
-    """
-
-    def __init__(
-        self,
-        renames: Iterable[str] = (),
-        drops: Iterable[str] = (),
-        ask: Callable[[Candidate], str | None] | None = None,
-    ) -> None:
-        self._renames = dict(_pair(text) for text in renames)
-        self._drops = set(drops)
-        self._ask = ask
-        self._used: set[str] = set()
-
-    def tables(self, script: ops.UpgradeOps) -> list[Rename]:
-        """Decide on the tables.
-
-        Raises:
-            ConfigurationError: something is undecided and nobody can be asked.
-        """
-        gone = {_place(op): op for op in leaves(script) if isinstance(op, ops.DropTableOp)}
-        made = {_place(op): op for op in leaves(script) if isinstance(op, ops.CreateTableOp)}
-        decided = []
-        for new, old in self._decide("table", _similar_tables(gone, made), gone, made):
-            dropped = gone[old]
-            if dropped.schema != made[new].schema:
-                raise ConfigurationError(
-                    f"--rename {old}:{new} would move the table to another schema. Write that "
-                    "revision yourself: `automigrate new`, with `ALTER TABLE … SET SCHEMA`."
-                )
-            decided.append(
-                Rename(schema=dropped.schema, table=dropped.table_name, new=made[new].table_name)
-            )
-        return decided
-
-    def columns(self, script: ops.UpgradeOps) -> list[Rename]:
-        """Decide on the columns.
-
-        Raises:
-            ConfigurationError: something is undecided and nobody can be asked.
-        """
-        gone = {
-            f"{_place(op)}.{op.column_name}": op
-            for op in leaves(script)
-            if isinstance(op, ops.DropColumnOp)
-        }
-        made = {
-            f"{_place(op)}.{op.column.name}": op
-            for op in leaves(script)
-            if isinstance(op, ops.AddColumnOp)
-        }
-        return [
-            Rename(
-                schema=gone[old].schema,
-                table=gone[old].table_name,
-                column=gone[old].column_name,
-                new=made[new].column.name,
-            )
-            for new, old in self._decide("column", _similar_columns(gone, made), gone, made)
-        ]
-
-    def values(
-        self, gone: dict[str, tuple[str, str]], made: dict[str, tuple[str, str]]
-    ) -> list[ValueRename]:
-        """Decide on the values of enum types, given as name → type and value.
-
-        Raises:
-            ConfigurationError: something is undecided and nobody can be asked.
-        """
-        likely = {
-            new: [old for old, (of_old, _) in gone.items() if of_old == of]
-            for new, (of, _) in made.items()
-        }
-        return [
-            ValueRename(of=made[new][0], old=gone[old][1], new=made[new][1])
-            for new, old in self._decide("value", likely, gone, made)
-        ]
-
-    def require_all_used(self) -> None:
-        """Refuse an answer to a question that nobody had.
-
-        Raises:
-            ConfigurationError: a name is not among what is gone.
-        """
-        unused = (self._renames.keys() | self._drops) - self._used
-        if unused:
-            raise ConfigurationError(
-                [f"--rename or --drop names {name}, which is not gone." for name in sorted(unused)]
-            )
-
-    def _decide(
-        self, kind: str, likely: dict[str, list[str]], gone: dict[str, Any], made: dict[str, Any]
-    ) -> Iterator[tuple[str, str]]:
-        taken: set[str] = set()
-        answered: set[str] = set()
-        for old, new in self._renames.items():
-            if old not in gone:
-                continue
-            full = new if new in made else f"{old.rpartition('.')[0]}.{new}".lstrip(".")
-            if full not in made:
-                raise ConfigurationError(
-                    f"--rename {old}:{new} names {full}, which is not new in the models."
-                )
-            self._used.add(old)
-            taken.add(old)
-            answered.add(full)
-            yield full, old
-        self._used |= self._drops & gone.keys()
-        open_questions = []
-        for new, similar in likely.items():
-            old_names = [old for old in similar if old not in taken and old not in self._drops]
-            if new in answered or not old_names:
-                continue
-            candidate = Candidate(kind=kind, new=new, old=tuple(old_names))
-            if self._ask is None:
-                open_questions.append(candidate)
-                continue
-            chosen = self._ask(candidate)
-            if chosen is not None:
-                taken.add(chosen)
-                yield new, chosen
-        if open_questions:
-            raise ConfigurationError(undecided(open_questions))
-
-
-def undecided(candidates: Sequence[Candidate]) -> list[str]:
-    """Say what has to be answered, and how."""
-    return [
-        f"{candidate.kind} {candidate.new} is new and {' or '.join(candidate.old)} is gone: that "
-        f"may be a rename, and {FOLLOWED[candidate.kind]}. Say "
-        f"`--rename {candidate.old[0]}:{candidate.new}`, or `--drop {candidate.old[0]}`."
-        for candidate in candidates
-    ]
-
-
-def _similar_tables(gone: dict[str, Any], made: dict[str, Any]) -> dict[str, list[str]]:
+def similar_tables(gone: dict[str, Any], made: dict[str, Any]) -> dict[str, list[str]]:
+    """Find for each new table those that it may have been, the most similar first."""
     found: dict[str, list[str]] = {}
     for new, created in made.items():
         shares = {
@@ -280,22 +135,27 @@ def _similar_tables(gone: dict[str, Any], made: dict[str, Any]) -> dict[str, lis
         }
         similar = [old for old, share in shares.items() if share >= ALIKE]
         if similar:
-            found[new] = sorted(similar, key=lambda old: -shares[old])
+            found[new] = sorted(similar, key=lambda old: (-shares[old], -_likeness(old, new), old))
     return found
 
 
-def _similar_columns(gone: dict[str, Any], made: dict[str, Any]) -> dict[str, list[str]]:
+def similar_columns(gone: dict[str, Any], made: dict[str, Any]) -> dict[str, list[str]]:
+    """Find for each new column those of its table that it may have been, the most similar first."""
     found: dict[str, list[str]] = {}
     for new, added in made.items():
-        place = _place(added)
         similar = [
             old
             for old, dropped in gone.items()
-            if _place(dropped) == place and _sort_of(dropped.to_column()) == _sort_of(added.column)
+            if place(dropped) == place(added)
+            and _sort_of(dropped.to_column()) == _sort_of(added.column)
         ]
         if similar:
-            found[new] = similar
+            found[new] = sorted(similar, key=lambda old: (-_likeness(old, new), old))
     return found
+
+
+def _likeness(old: str, new: str) -> float:
+    return SequenceMatcher(None, old, new).ratio()
 
 
 def _sort_of(column: Any) -> object:
@@ -310,16 +170,7 @@ def _share(first: set[str], second: set[str]) -> float:
     return len(first & second) / max(min(len(first), len(second)), 1)
 
 
-def _place(operation: Any) -> str:
-    return (
-        f"{operation.schema}.{operation.table_name}"
-        if operation.schema
-        else (str(operation.table_name))
-    )
-
-
-def _pair(text: str) -> tuple[str, str]:
-    old, separator, new = text.partition(":")
-    if not separator or not old.strip() or not new.strip():
-        raise ConfigurationError(f"--rename {text!r}: write it as old:new.")
-    return old.strip(), new.strip()
+def place(operation: Any) -> str:
+    """Name the table of an operation, with its schema where that is not the default one."""
+    table = str(operation.table_name)
+    return f"{operation.schema}.{table}" if operation.schema else table

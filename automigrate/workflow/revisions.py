@@ -13,7 +13,7 @@ from alembic.util import CommandError, rev_id as new_id
 
 from automigrate.alembic_bridge.directory import config_for
 from automigrate.alembic_bridge.guard import process_guard
-from automigrate.errors import ConfigurationError, ScriptError
+from automigrate.errors import ConfigurationError, MultipleHeadsError, ScriptError
 from automigrate.workflow.initialise import TEMPLATE
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from automigrate.workflow.project import Project
 
-__all__ = ["alembic_of", "merge", "new", "told_by_alembic", "write"]
+__all__ = ["alembic_of", "merge", "new", "require_one_head", "told_by_alembic", "write"]
 
 RUN_SQL = (
     'op.execute(sa.text(Path(__file__).with_suffix(".{way}.sql")'
@@ -66,9 +66,12 @@ def new(
         The files.
 
     Raises:
-        ScriptError: Alembic refuses, for example because there are several heads.
+        MultipleHeadsError: there are several heads, and `head` names none of them.
+        ScriptError: Alembic refuses, for example because `head` is none.
         ConfigurationError: the message is empty.
     """
+    if head == "head":
+        require_one_head(project, otherwise="name the one to build on: `--head {}`")
     arguments: dict[str, Any] = {"imports": "from pathlib import Path\n"} if sql else {}
     if sql:
         arguments["upgrades"] = RUN_SQL.format(way="up")
@@ -109,6 +112,25 @@ def merge(project: Project, message: str | None = None, rev_id: str | None = Non
         "head": list(heads),
     }
     return write(project, given, {})
+
+
+def require_one_head(project: Project, otherwise: str = "") -> None:
+    """Refuse to build on a history that ends in several heads.
+
+    Args:
+        project: whose history it is.
+        otherwise: what else can be done, `{}` being the first head.
+
+    Raises:
+        MultipleHeadsError: it does.
+    """
+    heads = project.graph.heads
+    if len(heads) > 1:
+        raise MultipleHeadsError(
+            heads=heads,
+            files=[project.relative(project.graph[head].file) for head in heads],
+            otherwise=otherwise.format(heads[0]),
+        )
 
 
 def write(project: Project, given: dict[str, Any], arguments: dict[str, Any]) -> Path:

@@ -3,8 +3,8 @@
 What the new tables of a revision get is left alone: nobody uses them yet. On existing tables
 - an index is built (or dropped) CONCURRENTLY, in an autocommit block, in a revision of its own;
 - a unique constraint is made of such an index;
-- a foreign key or a check is added NOT VALID and validated by the next revision, which blocks no
-  writes;
+- a foreign key or a check, also one of a domain, is added NOT VALID and validated by the next
+  revision, which blocks no writes (of a domain: no reads);
 - NOT NULL is proved by a check constraint, validated by the next revision, and then set, which
   finds the proof and does not scan under its lock (manual, ALTER TABLE, Notes).
 A revision is a transaction, so the parts of two steps have to be two revisions.
@@ -19,9 +19,11 @@ from alembic.operations import ops
 from sqlalchemy import DefaultClause, text, types
 
 from automigrate.workflow.draft import Draft, Phase
+from automigrate.workflow.naming import fitting
 from automigrate.workflow.operations import (
     DIALECT,
     AddCheck,
+    DomainCheck,
     Exclusion,
     NotValidForeignKey,
     Remark,
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 __all__ = ["rewrite"]
-
-LONGEST_IDENTIFIER = 63
 
 
 def rewrite(
@@ -118,8 +118,7 @@ class _Writer:
     def unique(self, operation: Any) -> bool:
         name, constraint = operation.constraint_name, operation.to_constraint()
         if (
-            name is None
-            or constraint.deferrable is not None
+            constraint.deferrable is not None
             or _table(operation) in self._referred
             or self._refused_for_partitions(operation, f"unique constraint {name}")
         ):
@@ -151,20 +150,30 @@ class _Writer:
         name = operation.constraint_name
         if self._refused_for_partitions(operation, f"foreign key {name}"):
             return False
-        if name is None:
-            columns = "_".join(operation.local_cols)
-            name = _fitting(f"{operation.source_table}_{columns}", "fkey")
         self._in_two_steps(
             NotValidForeignKey.of(operation, name),
             ops.DropConstraintOp(
                 name, operation.source_table, "foreignkey", schema=_schema(operation)
             ),
+            _validating(operation, name),
         )
         return True
 
     def check(self, operation: Any) -> bool:
         added = operation.not_valid()
-        self._in_two_steps(added, added.reverse())
+        name = str(operation.constraint_name)
+        self._in_two_steps(added, added.reverse(), _validating(operation, name))
+        return True
+
+    def domain_check(self, operation: Any) -> bool:
+        if not operation.adds:
+            return False
+        validate = f"ALTER DOMAIN {operation.domain} VALIDATE CONSTRAINT "
+        self._in_two_steps(
+            operation.not_valid(),
+            operation.reverse(),
+            Sql(f"{validate}{quoted_name(operation.name)}", ""),
+        )
         return True
 
     def exclusion(self, operation: Any) -> bool:
@@ -176,15 +185,13 @@ class _Writer:
             )
         return False
 
-    def _in_two_steps(self, added: Any, drop: ops.DropConstraintOp) -> None:
+    def _in_two_steps(
+        self, added: ops.MigrateOperation, drop: ops.MigrateOperation, validate: Sql
+    ) -> None:
         """Add a constraint for new rows, and prove the old ones in the next revision."""
         self._draft.add(Phase.MAIN, added, drop)
-        table = quoted_name(drop.table_name, drop.schema)
-        name = quoted_name(str(drop.constraint_name))
         # There is no way back to NOT VALID but to add it anew.
-        self._draft.add(
-            Phase.VALIDATE, Sql(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}", ""), added
-        )
+        self._draft.add(Phase.VALIDATE, validate, added)
         self._draft.downgrade[Phase.VALIDATE].append(drop)
 
     def alter_column(self, operation: Any) -> bool:
@@ -247,7 +254,7 @@ class _Writer:
     def _not_null(self, operation: Any, column: str, kind: Any) -> None:
         """Add the proof, validate it, set NOT NULL, and take the proof away."""
         table = quoted_name(operation.table_name, operation.schema)
-        proof = quoted_name(_fitting(f"{operation.table_name}_{column}", "is_not_null"))
+        proof = quoted_name(fitting(f"{operation.table_name}_{column}", "is_not_null"))
         add = (
             f"ALTER TABLE {table} ADD CONSTRAINT {proof} "
             f"CHECK ({quoted_name(column)} IS NOT NULL) NOT VALID"
@@ -284,8 +291,16 @@ _FORMS: dict[type[ops.MigrateOperation], Callable[[_Writer, Any], bool]] = {
     ops.AlterColumnOp: _Writer.alter_column,
     ops.AddColumnOp: _Writer.add_column,
     AddCheck: _Writer.check,
+    DomainCheck: _Writer.domain_check,
     Exclusion: _Writer.exclusion,
 }
+
+
+def _validating(operation: Any, name: str) -> Sql:
+    """Prove a constraint of a table; it has been added NOT VALID."""
+    table = getattr(operation, "table_name", None) or operation.source_table
+    quoted = quoted_name(table, _schema(operation))
+    return Sql(f"ALTER TABLE {quoted} VALIDATE CONSTRAINT {quoted_name(name)}", "")
 
 
 def _table(operation: Any) -> str:
@@ -350,9 +365,3 @@ def _scalar_default(column: Any) -> str | None:
         return None if processor is None else str(processor(value))
     except (TypeError, ValueError, NotImplementedError):
         return None
-
-
-def _fitting(name: str, ending: str) -> str:
-    """Shorten a name so that it fits with its ending, in bytes."""
-    room = LONGEST_IDENTIFIER - len(ending) - 1
-    return f"{name.encode()[:room].decode(errors='ignore')}_{ending}"

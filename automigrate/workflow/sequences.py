@@ -16,21 +16,33 @@ from sqlalchemy import Sequence, text
 from sqlalchemy.schema import CreateSequence
 
 from automigrate.workflow.comparison import sequences_of
-from automigrate.workflow.operations import DIALECT, Sql, columns_freed, quoted_name
+from automigrate.workflow.operations import DIALECT, Sql, columns_freed, leaves, quoted_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from sqlalchemy import MetaData
     from sqlalchemy.engine import Connection
 
     from automigrate.workflow.filters import Filters
 
-__all__ = ["SequenceChanges", "sequence_changes"]
+__all__ = ["SequenceChanges", "key_of_new_table", "sequence_changes"]
 
 KIND = "sequence"
 """As the filters, `include_name` and `include_object`, are told."""
 PROBE = "automigrate_probe"
+SAID_BY_MODELS = (
+    "start",
+    "increment",
+    "minvalue",
+    "maxvalue",
+    "nominvalue",
+    "nomaxvalue",
+    "cycle",
+    "cache",
+    "data_type",
+)
+"""Options of a sequence."""
 Key = tuple["str | None", str]
 
 OPTIONS = """\
@@ -48,8 +60,15 @@ select case when n.nspname = current_schema() then null else n.nspname end, c.re
     join pg_class t on t.oid = f.adrelid join pg_namespace tn on tn.oid = t.relnamespace
     where d.classid = 'pg_attrdef'::regclass and d.refclassid = 'pg_class'::regclass
       and d.refobjid = c.oid) as columns,
+  array(select case when tn.nspname = current_schema() then '' else tn.nspname || '.' end
+      || t.typname
+    from pg_depend d join pg_type t on t.oid = d.objid and t.typtype = 'd'
+    join pg_namespace tn on tn.oid = t.typnamespace
+    where d.classid = 'pg_type'::regclass and d.refclassid = 'pg_class'::regclass
+      and d.refobjid = c.oid) as domains,
   exists (select from pg_depend d where d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid
-    and d.deptype = 'n' and d.classid <> 'pg_attrdef'::regclass) as needed,
+    and d.deptype = 'n' and d.classid not in ('pg_attrdef'::regclass, 'pg_type'::regclass)
+    ) as needed,
   {OPTIONS}
 from pg_sequence s join pg_class c on c.oid = s.seqrelid join pg_namespace n
   on n.oid = c.relnamespace
@@ -110,13 +129,19 @@ class _Found:
     owned: bool
     columns: frozenset[str]
     """Whose defaults need it."""
+    domains: frozenset[str]
+    """Likewise."""
     needed: bool
     """By something else, such as a view."""
     options: _Options
 
 
 def sequence_changes(
-    connection: Connection, filters: Filters, metadata: Iterable[MetaData], script: ops.UpgradeOps
+    connection: Connection,
+    filters: Filters,
+    metadata: Iterable[MetaData],
+    script: ops.UpgradeOps,
+    domains_freed: Collection[str],
 ) -> SequenceChanges:
     """Compare the models' sequences with the database's.
 
@@ -125,6 +150,7 @@ def sequence_changes(
         filters: of the project.
         metadata: the models.
         script: what else will be done; what needed a sequence may go with it.
+        domains_freed: domains whose defaults no longer need what they needed.
     """
     default: Any = connection.scalar(text("select current_schema()"))
     found = _found(connection)
@@ -144,27 +170,55 @@ def sequence_changes(
         script, default, lambda changed: changed.modify_server_default is not False
     )
     for key, one in found.items():
-        if key in wanted or one.owned or one.needed or not one.columns <= gone:
+        if key in wanted or one.owned or one.needed:
+            continue
+        if not one.columns <= gone or not one.domains <= set(domains_freed):
             continue
         if filters.look_at(key[1], KIND, key[0]):
             _drop(filters, key, one.options, changes)
     return changes
 
 
+def key_of_new_table(column: Any) -> Any:
+    """Return a key column so that its table gets the sequence that the models name, and no other.
+
+    As SERIAL where that makes the same one; else, as `create_all` makes it, as an integer whose
+    numbers SQLAlchemy fetches. Left as they are, a revision would make SERIAL of either, and a
+    statement that is run at once of neither. Other columns are returned as they are.
+    """
+    if not _is_key_of_sequence(column):
+        return column
+    made = column._copy()  # noqa: SLF001 - as Alembic copies columns
+    made.default = None
+    made.autoincrement = "auto" if _comes_with_serial(column) else False
+    return made
+
+
 def _found(connection: Connection) -> dict[Key, _Found]:
     return {
         (schema, name): _Found(
-            owned=owned, columns=frozenset(columns), needed=needed, options=_options(options)
+            owned=owned,
+            columns=frozenset(columns),
+            domains=frozenset(domains),
+            needed=needed,
+            options=_options(options),
         )
-        for schema, name, owned, columns, needed, *options in connection.execute(IN_DATABASE)
+        for schema, name, owned, columns, domains, needed, *options in connection.execute(
+            IN_DATABASE
+        )
     }
 
 
 def _create(
     filters: Filters, sequence: Sequence, changes: SequenceChanges, script: ops.UpgradeOps
 ) -> None:
-    if _comes_with_serial(sequence, script):
-        return
+    column = sequence.column
+    if column is not None and _is_key_of_sequence(column) and _comes_with_serial(column):
+        created = (op for op in leaves(script) if isinstance(op, ops.CreateTableOp))
+        if any(
+            (op.table_name, op.schema) == (column.table.name, column.table.schema) for op in created
+        ):
+            return
     if filters.include_wanted(sequence, sequence.name, KIND):
         statement = str(CreateSequence(sequence).compile(dialect=DIALECT))
         name = quoted_name(sequence.name, sequence.schema)
@@ -227,13 +281,19 @@ def _options(row: Any) -> _Options:
     )
 
 
-def _comes_with_serial(sequence: Sequence, script: ops.UpgradeOps) -> bool:
-    """Whether the server makes it for a key of a new table, which Alembic renders as serial."""
-    column = sequence.column
-    if column is None or column.table._autoincrement_column is not column:  # noqa: SLF001 - public since 2.0.4
-        return False
-    table = column.table.name
-    return sequence.name == f"{table}_{column.name}_seq" and any(
-        isinstance(operation, ops.CreateTableOp) and operation.table_name == table
-        for operation in script.ops
+def _comes_with_serial(column: Any) -> bool:
+    """Whether SERIAL makes for a key just the sequence that the models name."""
+    sequence, table = column.default, column.table
+    return (
+        sequence.name == f"{table.name}_{column.name}_seq"
+        and sequence.schema == table.schema
+        and not any(getattr(sequence, option, None) for option in SAID_BY_MODELS)
+    )
+
+
+def _is_key_of_sequence(column: Any) -> bool:
+    return (
+        isinstance(column.default, Sequence)
+        and not column.default.optional
+        and column.table._autoincrement_column is column  # noqa: SLF001 - public since 2.0.4
     )

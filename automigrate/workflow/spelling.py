@@ -1,4 +1,4 @@
-"""How the server itself writes a constraint, whichever way the models put it.
+"""How the server itself writes a constraint or a domain, whichever way the models put it.
 
 `amount >= 0` on a numeric column is `(amount >= (0)::numeric)` to the server. Whether two are the
 same can only be seen when both are in its spelling, so the models' constraint is made on a
@@ -11,26 +11,41 @@ does in a restored dump. So a constraint may have several spellings.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from automigrate.workflow.domains import created_where_missing
+from automigrate.workflow.domains import DEMANDS, Demands, create, created_where_missing
 from automigrate.workflow.enums import created_anew
 from automigrate.workflow.operations import DIALECT, quoted_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Constraint, Table
+    from sqlalchemy.dialects.postgresql import DOMAIN
     from sqlalchemy.engine import Connection
 
-__all__ = ["Spelled", "normalised", "original", "spell"]
+__all__ = [
+    "Spelled",
+    "SpelledDomain",
+    "normalised",
+    "original",
+    "original_of_domain",
+    "spell",
+    "spell_domain",
+]
 
-READ = """\
+OF_TABLE = """\
 select conname, pg_get_constraintdef(oid) from pg_constraint
 where conrelid = %s::regclass and contype in ('c', 'x')"""
+OF_DOMAIN = """\
+select conname, pg_get_constraintdef(oid) from pg_constraint
+where contypid = %s::regtype and contype = 'c'"""
+DEMANDED = f"select {DEMANDS} from pg_type t where t.oid = %s::regtype"  # noqa: S608 - a constant
 COLUMNS = """\
 select attname from pg_attribute
 where attrelid = %s::regclass and attnum > 0 and not attisdropped"""
@@ -52,6 +67,31 @@ class Spelled:
     refusal: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpelledDomain:
+    """What the server makes of a domain."""
+
+    demands: Demands | None
+    """`None` where the server refuses."""
+    spellings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of its checks: name → definitions."""
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Probe:
+    """What constraints are tried on."""
+
+    kind: str
+    """`table` or `domain`."""
+    name: str
+    read: str
+    """The query for its constraints."""
+
+
+DOMAIN_PROBE = _Probe(kind="domain", name="pg_temp.automigrate_probe", read=OF_DOMAIN)
+
+
 def normalised(definition: str) -> str:
     """Leave out of a definition what is not compared."""
     return NOT_COMPARED.sub("", definition)
@@ -63,20 +103,52 @@ def spell(connection: Connection, table: Table, constraints: Sequence[Constraint
     Columns have the types that they have there, because that is what the constraint in the database
     was written for; where the server refuses it for them, the types that the models have.
     """
-    spelled = _on_probe(connection, table, constraints, _like)
+    clauses = [_clause(constraint) for constraint in constraints]
+    probe = _table_probe(table)
+    spelled = _on_probe(connection, probe, partial(_like, table), clauses)
     failed = [index for index, found in enumerate(spelled) if not found.definitions]
     if failed:
-        again = _on_probe(connection, table, [constraints[index] for index in failed], _anew)
+        left = [clauses[index] for index in failed]
+        again = _on_probe(connection, probe, partial(_anew, table), left)
         for index, found in zip(failed, again, strict=True):
             spelled[index] = found if found.definitions else spelled[index]
     return spelled
 
 
+def spell_domain(connection: Connection, domain: DOMAIN) -> SpelledDomain:
+    """Have the server write a domain of the models."""
+    probe = f"pg_temp.{quoted_name(str(domain.name))}"  # for the names that the server gives
+    try:
+        with _rolled_back(connection) as cursor:
+            cursor.execute(create(domain, probe))
+            demands = Demands.of(cursor.execute(DEMANDED, [probe]).fetchone())
+    except psycopg.Error as error:
+        return SpelledDomain(demands=None, refusal=_text(error))
+    first = list(demands.checks.values())
+    again = _on_probe(connection, DOMAIN_PROBE, partial(_domain, demands.kind), first)
+    spellings = {
+        name: (definition, *further.definitions)
+        for (name, definition), further in zip(demands.checks.items(), again, strict=True)
+    }
+    return SpelledDomain(demands=demands, spellings=spellings)
+
+
 def original(connection: Connection, table: Table, definition: str) -> str:
     """Return what makes the server write exactly this definition, if that can be found."""
+    return _original(connection, _table_probe(table), partial(_like, table), definition)
+
+
+def original_of_domain(connection: Connection, kind: str, definition: str) -> str:
+    """Return the same for a check of a domain with this base type."""
+    return _original(connection, DOMAIN_PROBE, partial(_domain, kind), definition)
+
+
+def _original(
+    connection: Connection, probe: _Probe, made_by: Callable[[Any, _Probe], None], definition: str
+) -> str:
     without_cast = ARRAY_CAST.sub(r"\1", definition)
     if without_cast != definition:
-        (found,) = _on_probe(connection, table, [without_cast], _like)
+        (found,) = _on_probe(connection, probe, made_by, [without_cast])
         if found.definitions[:1] == (definition,):
             return without_cast
     return definition
@@ -84,45 +156,46 @@ def original(connection: Connection, table: Table, definition: str) -> str:
 
 def _on_probe(
     connection: Connection,
-    table: Table,
-    constraints: Sequence[Constraint | str],
-    made_by: Callable[[Any, Table, str], None],
+    probe: _Probe,
+    made_by: Callable[[Any, _Probe], None],
+    clauses: Sequence[str],
 ) -> list[Spelled]:
-    # It bears the table's name: expressions may name it, and so do names that the server gives.
-    probe = f"pg_temp.{quoted_name(table.name)}"
-    attempt = connection.begin_nested()
-    raw: Any = connection.connection.dbapi_connection
-    cursor = raw.cursor()
     try:
-        made_by(cursor, table, probe)
-        return [_spelled(connection, cursor, probe, constraint) for constraint in constraints]
+        with _rolled_back(connection) as cursor:
+            made_by(cursor, probe)
+            return [_spelled(connection, cursor, probe, clause) for clause in clauses]
     except psycopg.Error as error:
         refusal = _text(error)
-        return [Spelled(name="", definitions=(), refusal=refusal) for _ in constraints]
-    finally:
-        attempt.rollback()
+        return [Spelled(name="", definitions=(), refusal=refusal) for _ in clauses]
 
 
-def _spelled(
-    connection: Connection, cursor: Any, probe: str, constraint: Constraint | str
-) -> Spelled:
-    clause = constraint if isinstance(constraint, str) else _clause(constraint)
+def _spelled(connection: Connection, cursor: Any, probe: _Probe, clause: str) -> Spelled:
     found: list[tuple[str, str]] = []
-    attempt = connection.begin_nested()
+    change = f"alter {probe.kind} {probe.name}"
     try:
-        while True:
-            cursor.execute(f"alter table {probe} add {clause}")
-            name, clause = cursor.execute(READ, [probe]).fetchone()
-            if any(clause == earlier for _, earlier in found):
-                break
-            found.append((name, clause))
-            cursor.execute(f"alter table {probe} drop constraint {quoted_name(name)}")
+        with _rolled_back(connection):
+            while True:
+                cursor.execute(f"{change} add {clause}")
+                name, clause = cursor.execute(probe.read, [probe.name]).fetchone()
+                if any(clause == earlier for _, earlier in found):
+                    break
+                found.append((name, clause))
+                cursor.execute(f"{change} drop constraint {quoted_name(name)}")
     except psycopg.Error as error:
         return Spelled(name="", definitions=(), refusal=_text(error))
-    finally:
-        attempt.rollback()
     definitions = tuple(normalised(definition) for _, definition in found)
     return Spelled(name=found[0][0], definitions=definitions)
+
+
+@contextmanager
+def _rolled_back(connection: Connection) -> Iterator[Any]:
+    """Give a cursor of psycopg, whose statements are rolled back."""
+    attempt = connection.begin_nested()
+    raw: Any = connection.connection.dbapi_connection
+    try:
+        yield raw.cursor()
+    finally:
+        attempt.rollback()
 
 
 def _clause(constraint: Constraint) -> str:
@@ -131,16 +204,25 @@ def _clause(constraint: Constraint) -> str:
     return text
 
 
-def _like(cursor: Any, table: Table, probe: str) -> None:
+def _table_probe(table: Table) -> _Probe:
+    # It bears the table's name: expressions may name it, and so do names that the server gives.
+    return _Probe(kind="table", name=f"pg_temp.{quoted_name(table.name)}", read=OF_TABLE)
+
+
+def _domain(kind: str, cursor: Any, probe: _Probe) -> None:
+    cursor.execute(f"create domain {probe.name} as {kind}")
+
+
+def _like(table: Table, cursor: Any, probe: _Probe) -> None:
     """Make it like the one in the database, with the columns added that only the models have."""
     cursor.execute(f"create temp table {quoted_name(table.name)} (like {_named(table)})")
-    there = {name for (name,) in cursor.execute(COLUMNS, [probe])}
+    there = {name for (name,) in cursor.execute(COLUMNS, [probe.name])}
     for column in table.columns:
         if column.name not in there:
-            cursor.execute(f"alter table {probe} add {_column(column)}")
+            cursor.execute(f"alter table {probe.name} add {_column(column)}")
 
 
-def _anew(cursor: Any, table: Table, _probe: str) -> None:
+def _anew(table: Table, cursor: Any, _probe: _Probe) -> None:
     """Make it as in the models, with enum types that have all their values."""
     for statement in (*created_anew(table), *created_where_missing(table)):
         cursor.execute(statement)

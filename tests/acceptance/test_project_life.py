@@ -15,6 +15,7 @@ import pytest
 from automigrate.cli.group import COMMANDS
 from tests.support.desk import ROOT, Desk
 from tests.support.projects import Project
+from tests.support.terminal import Terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +54,40 @@ def test_init_says_what_works_next(tmp_path: Path, database: Database) -> None:
         told = desk.run("init", *models)
         assert told.endswith(f'next: automigrate generate -m "first tables"{next_one}\n')
         assert "write the first one: `automigrate generate`" in desk.run("upgrade", code=3)
+
+
+def test_init_names_the_models_also_afterwards(tmp_path: Path, database: Database) -> None:
+    """In a section that names none; one that names others is left, and that is told."""
+    desk = Desk(tmp_path, database)
+    pyproject = tmp_path / "pyproject.toml"
+    assert "or make one with `automigrate init`" in desk.run("status", code=2)
+    desk.run("init")
+    pyproject.write_bytes(b"[project]\r\nname = 'x'\r\n" + pyproject.read_bytes())
+    told = desk.run("init", "--models", "shop:Base")
+    assert "wrote pyproject.toml" in told
+    assert told.endswith('next: automigrate generate -m "first tables"\n')
+    assert pyproject.read_bytes() == (
+        b"[project]\r\nname = 'x'\r\n"
+        b'[tool.automigrate]\nmodels = "shop:Base"\nscript-location = "migrations"\n'
+    )
+    before = pyproject.read_bytes()
+    assert "warning" not in desk.run("init", "--models", "shop:Base")
+    told = desk.run("init", "--models", "shop:Other")
+    assert 'warning: pyproject.toml was left as it is: set models = "shop:Other" there' in told
+    assert pyproject.read_bytes() == before
+
+
+def test_init_inside_of_another_project_begins_one_of_its_own(desk: Desk) -> None:
+    """Only where a directory is named; else the scripts of the other one would be taken for it."""
+    inner = Desk(desk.directory / "inner", desk.database)
+    inner.directory.mkdir()
+    told = inner.run("init", code=2)
+    assert str(desk.directory / "migrations") in told
+    assert "automigrate init migrations" in told
+    assert list(inner.directory.iterdir()) == []
+    inner.run("init", "migrations")
+    assert "wrote migrations/versions/one" in inner.run("new", "-m", "one", "--rev-id", "one")
+    assert list(desk.directory.glob("migrations/versions/one*")) == []
 
 
 def test_init_adopts_an_alembic_project(tmp_path: Path, database: Database) -> None:
@@ -115,6 +150,14 @@ def test_two_branches_conflict_in_git_and_are_merged(desk: Desk) -> None:
     assert "conflict markers" in desk.run("upgrade", code=3)
     assert "stale-lock" in desk.run("check", "--gate", "--only", "lock", code=3)
     desk.models("name: Mapped[str]\n    age: Mapped[int | None]\n    mail: Mapped[str | None]")
+    (desk.directory / "migrations" / "automigrate.lock").unlink()
+    for command in ("generate", "new"):
+        told = desk.run(command, "-m", "more", code=3)
+        assert "2 heads" in told
+        assert told.count("migrations/versions/") == 2
+        assert "Merge them with `automigrate merge`" in told
+        assert "target" not in told
+    desk.git("checkout", "HEAD", "migrations/automigrate.lock")
     assert "joins" in desk.run("merge")
     assert desk.run("merge").startswith("automigrate: nothing to merge")
     desk.run("upgrade")
@@ -382,12 +425,10 @@ def test_a_rename_is_asked_for_on_a_terminal(desk: Desk) -> None:
     desk.run("generate", "-m", "first")
     desk.models("full_name: Mapped[str]")
     parent, child = pty.openpty()
-    foreign = ("AUTOMIGRATE_", "DATABASE_URL", "PG", "CI")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     with subprocess.Popen(
         [sys.executable, "-m", "automigrate", "generate", "-m", "names", "--scratch", "server"],
         cwd=desk.directory,
-        env={**kept, "PYTHONPATH": str(ROOT), "AUTOMIGRATE_DATABASE_URL": desk.database.url},
+        env=desk.environment(),
         stdin=child,
         stdout=subprocess.PIPE,
         stderr=child,
@@ -403,6 +444,28 @@ def test_a_rename_is_asked_for_on_a_terminal(desk: Desk) -> None:
     os.close(parent)
     assert b"renamed from users.name" in asked
     assert "rename column users.name to full_name" in told
+
+
+@pytest.mark.parametrize("command", [("generate", "-m", "names"), ("push",)], ids=lambda c: c[0])
+def test_a_misspelt_rename_is_told_before_the_questions(
+    desk: Desk, command: tuple[str, ...]
+) -> None:
+    """On a terminal, where there are questions: exit code 2, the possible names, no question."""
+    desk.models("name: Mapped[str]\n    mail: Mapped[str]")
+    if command[0] == "push":
+        desk.run("push", "--yes")
+    else:
+        desk.run("generate", "-m", "first")
+    desk.models("full_name: Mapped[str]\n    address: Mapped[str]")
+    with Terminal(
+        [sys.executable, "-m", "automigrate", *command, "--rename", "users.nmae:full_name"],
+        cwd=desk.directory,
+        env=desk.environment(),
+    ) as terminal:
+        assert terminal.end() == 2
+        shown = "\n".join(terminal.lines)
+    assert "users.nmae, which is not gone. What is gone: users.name, users.mail." in shown
+    assert "Number" not in shown
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "examples" / "ci").glob("*.y*ml")), ids=str)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import alembic
@@ -11,10 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from automigrate.database.url import DatabaseURL
+from automigrate.workflow.answers import Answers
 from automigrate.workflow.gate import Gate
 from automigrate.workflow.generate import generate, propose
 from automigrate.workflow.live import differences, push
-from automigrate.workflow.renames import Answers
 from tests.support.workflow import Workbench, benches, context_on
 
 if TYPE_CHECKING:
@@ -593,20 +592,51 @@ def test_a_sequence_in_another_schema(bench: Workbench, database: Database) -> N
     assert database.rows("select nextval('more.counter')") == [(1,)]
 
 
-def test_the_sequence_of_a_serial_key_is_not_made_twice(
-    bench: Workbench, database: Database
+KEYS = {
+    "named as by SERIAL": (sa.Sequence("users_id_seq"), "users_id_seq", True),
+    "with options": (sa.Sequence("users_id_seq", start=7), "users_id_seq", False),
+    "with a name": (sa.Sequence("people"), "people", False),
+    "optional": (sa.Sequence("people", optional=True), "users_id_seq", True),
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("way", ["generate", "push"])
+def test_a_key_gets_the_sequence_that_the_models_name(
+    bench: Workbench, database: Database, key: str, way: str
 ) -> None:
-    """A model may name the one that the server makes by itself."""
+    """In one go, no second one beside it, and afterwards there is no difference.
+
+    Where it is the one of SERIAL, rows that other programs insert get their numbers from it, too.
+    """
+    sequence, name, numbered = KEYS[key]
     models = sa.MetaData()
     sa.Table(
-        "users", models, sa.Column("id", sa.Integer, sa.Sequence("users_id_seq"), primary_key=True)
+        "users",
+        models,
+        sa.Column("id", sa.Integer, sequence._copy(), primary_key=True),
+        sa.Column("name", sa.Text),
     )
-    bench.generate(models)
-    bench.upgrade(database)
-    names = "select relname::text from pg_class where relkind = 'S' and relname ~ 'users'"
-    assert database.rows(names) == [("users_id_seq",)]
+    if way == "generate":
+        bench.generate(models)
+        bench.upgrade(database)
+    else:
+        url = DatabaseURL.parse(database.url)
+        push(bench.project, url, [models], answers=Answers(), force=False, confirm=bool)
+    assert database.rows(
+        "select relname::text from pg_class where relkind = 'S' and relname !~ '^automigrate'"
+    ) == [(name,)]
     assert bench.differences(database, models) == []
-    assert not re.search("SEQUENCE", bench.text())
+    url = DatabaseURL.parse(database.url)
+    assert differences(bench.project, url, [models]).found == ()
+    engine = sa.create_engine(url.sqlalchemy_url(), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sa.insert(models.tables["users"]).values(name="Ada"))
+    if numbered:
+        database.execute("insert into users (name) values ('Grace')")
+    first = sequence.start or 1
+    numbers = [(first,), (first + 1,)] if numbered else [(first,)]
+    assert database.rows("select id from users order by id") == numbers
 
 
 def test_push_makes_types_sequences_and_checks(bench: Workbench, database: Database) -> None:

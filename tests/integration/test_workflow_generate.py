@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
@@ -10,10 +10,13 @@ from sqlalchemy.dialects import postgresql as pg
 
 from automigrate.database.url import DatabaseURL
 from automigrate.errors import ConfigurationError, MultipleHeadsError
+from automigrate.workflow import comparison
 from automigrate.workflow.fingerprint import changes, fingerprint
 from automigrate.workflow.gate import Gate
 from automigrate.workflow.generate import generate
+from automigrate.workflow.rehearsal import Rehearsal
 from automigrate.workflow.revisions import merge, new
+from automigrate.workflow.scratch import Scratch
 from tests.support.workflow import Workbench, benches
 
 if TYPE_CHECKING:
@@ -37,10 +40,22 @@ def bench(tmp_path: Path, server: EmbeddedServer) -> Iterator[Workbench]:
     yield from benches(tmp_path, server)
 
 
-def people(*columns: sa.Column[object] | sa.Index, name: str = "people") -> sa.MetaData:
+def people(*columns: sa.Column[Any] | sa.Index, name: str = "people") -> sa.MetaData:
     """Return models of one table with a key, a name and more."""
     models = sa.MetaData(naming_convention=NAMES)
     sa.Table(name, models, sa.Column("id", sa.Integer, primary_key=True), *columns)
+    return models
+
+
+def column(name: str) -> sa.Column[Any]:
+    """Return a column of texts."""
+    return sa.Column(name, sa.Text)
+
+
+def renamable(mood: str, other: sa.Table, *columns: sa.Column[Any]) -> sa.MetaData:
+    """Return models with a table, an enum type and another table."""
+    models = people(*columns, sa.Column("mood", sa.Enum("happy", mood, name="mood")))
+    other.to_metadata(models)
     return models
 
 
@@ -50,6 +65,26 @@ def test_an_empty_difference_writes_nothing(bench: Workbench) -> None:
     before = sorted(bench.directory.rglob("*"))
     assert bench.generate(people()).files == ()
     assert sorted(bench.directory.rglob("*")) == before
+
+
+def test_a_developers_database_is_not_looked_at(bench: Workbench, database: Database) -> None:
+    """Revisions are compared with the scripts, whatever somebody has tried out in a database."""
+    bench.generate(people())
+    bench.upgrade(database)
+    database.execute("alter table people add tried text; create table tried (id integer)")
+    models = people(sa.Column("name", sa.Text))
+    url = DatabaseURL.parse(database.url)
+    before = database.dump_schema()
+    project, scratch = bench.project, Scratch(url)
+    try:
+        rehearsal = Rehearsal(
+            project, scratch.database(), models=[models], configured=comparison.configured()
+        )
+        made = generate(project, rehearsal, "names")
+    finally:
+        scratch.drop_all()
+    assert made.operations == ("add column people.name TEXT",)
+    assert database.dump_schema() == before
 
 
 def test_the_journal_is_not_taken_for_a_table_to_drop(bench: Workbench, database: Database) -> None:
@@ -112,6 +147,18 @@ def test_a_person_is_asked_about_a_rename(bench: Workbench, database: Database) 
     assert "new_column_name='full_name'" in bench.text()
 
 
+def test_the_likeliest_rename_is_offered_first(bench: Workbench) -> None:
+    """The more alike the names, the earlier; so does the text that proposes a --rename."""
+    bench.generate(people(column("mail"), column("name"), column("note")))
+    asked: list[Candidate] = []
+    models = people(column("email"), column("full_name"))
+    bench.generate(models, ask=asked.append)
+    assert [(item.new, item.old) for item in asked] == [
+        ("people.email", ("people.mail", "people.name", "people.note")),
+        ("people.full_name", ("people.name", "people.note", "people.mail")),
+    ]
+
+
 def test_a_declared_drop_is_a_drop_and_warns_of_the_loss(bench: Workbench) -> None:
     """`drops` answers the question the other way; the loss is told."""
     bench.generate(people(sa.Column("name", sa.Text)))
@@ -120,11 +167,92 @@ def test_a_declared_drop_is_a_drop_and_warns_of_the_loss(bench: Workbench) -> No
     assert "op.drop_column('people', 'name')" in bench.text()
 
 
-def test_an_answer_without_a_question_is_refused(bench: Workbench) -> None:
-    """A misspelt rename does not pass silently."""
+SLIPS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"renames": ["people.nmae:nick"]},
+        """\
+--rename people.nmae:nick names people.nmae, which is not gone. What is gone: people.name, \
+people.mail, person, mood.sad.""",
+    ),
+    (
+        {"renames": ["people.name:nik"]},
+        """\
+--rename people.name:nik names people.nik, which is not new in the models. What is new: \
+people.nick.""",
+    ),
+    (
+        {"drops": ["people.mial"]},
+        """\
+--drop people.mial names people.mial, which is not gone. What is gone: people.mail, people.name, \
+person, mood.sad.""",
+    ),
+    (
+        {"renames": ["mood.sad:color.blue"]},
+        """\
+--rename mood.sad:color.blue names mood.color.blue, which is not new in the models. What is new: \
+mood.blue.""",
+    ),
+    (
+        {"renames": ["people.name:nick", "people.mail:nick"]},
+        "--rename gives the name people.nick to people.name and to people.mail.",
+    ),
+]
+
+
+def test_a_misspelt_answer_is_told_before_any_question(bench: Workbench) -> None:
+    """What --rename or --drop misspells is refused with the names that would have been possible."""
+    person, human = (sa.Table(name, sa.MetaData(), column("age")) for name in ("person", "human"))
+    bench.generate(renamable("sad", person, column("name"), column("mail")))
+    before, models = bench.text(), renamable("blue", human, column("nick"))
+
+    def ask(candidate: Candidate) -> str:
+        pytest.fail(f"asked about {candidate.new}")
+
+    for given, told in SLIPS:
+        with pytest.raises(ConfigurationError) as error:
+            bench.generate(models, ask=ask, **given)
+        assert str(error.value) == told
+    assert bench.text() == before
+
+
+def test_every_slip_is_told_at_once(bench: Workbench) -> None:
+    """Two misspelt names are two faults; nothing gone and nothing new is said as that."""
     bench.generate(people(sa.Column("name", sa.Text)))
-    with pytest.raises(ConfigurationError, match=r"names people\.nmae, which is not gone"):
-        bench.generate(people(sa.Column("name", sa.Text)), renames=["people.nmae:x"])
+    with pytest.raises(ConfigurationError) as error:
+        bench.generate(
+            people(sa.Column("name", sa.Text)), renames=["people.nmae:x"], drops=["peple"]
+        )
+    assert error.value.faults == (
+        "--rename people.nmae:x names people.nmae, which is not gone; nothing is.",
+        "--drop peple names peple, which is not gone; nothing is.",
+    )
+
+
+def test_a_table_is_not_renamed_into_another_schema(bench: Workbench) -> None:
+    """That is told before any question, too, with what does it."""
+    bench.generate(people())
+    models = sa.MetaData()
+    sa.Table("people", models, sa.Column("id", sa.Integer, primary_key=True), schema="crm")
+    with pytest.raises(ConfigurationError, match="ALTER TABLE … SET SCHEMA"):
+        bench.generate(models, renames=["people:crm.people"])
+
+
+def test_a_column_is_named_in_the_table_that_it_will_be_in(
+    bench: Workbench, database: Database
+) -> None:
+    """Also where a person only then says that the table is a renamed one."""
+    bench.generate(people(sa.Column("name", sa.Text), sa.Column("age", sa.Integer)))
+    bench.upgrade(database)
+    models = people(sa.Column("full_name", sa.Text), sa.Column("age", sa.Integer), name="persons")
+    bench.generate(models, renames=["persons.name:full_name"], ask=lambda one: one.old[0])
+    bench.upgrade(database)
+    assert bench.differences(database, models) == []
+    with pytest.raises(ConfigurationError, match=r"names persons\.name, which is not gone"):
+        bench.generate(
+            people(sa.Column("nick", sa.Text), sa.Column("age", sa.Integer), name="humans"),
+            renames=["humans.full_name:nick"],
+            drops=["persons.name"],
+        )
 
 
 def test_columns_of_unlike_types_raise_no_question(bench: Workbench) -> None:
@@ -194,6 +322,51 @@ def test_a_unique_constraint_takes_over_an_index_built_concurrently(
     assert "UNIQUE USING INDEX" in file.read_text()
     bench.upgrade(database)
     assert bench.differences(database, models) == []
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_constraints_without_a_name_get_that_of_postgresql(
+    bench: Workbench, database: Database, safe: bool
+) -> None:
+    """So that their safe form and their downgrade can be written; a name that is taken is not."""
+
+    def models(*columns: sa.Column[Any]) -> sa.MetaData:
+        made = sa.MetaData()
+        sa.Table("goods", made, sa.Column("id", sa.Integer, primary_key=True), *columns)
+        return made
+
+    bench.generate(models(sa.Column("mail", sa.Text), sa.Column("of", sa.Integer)))
+    bench.upgrade(database)
+    wanted = models(
+        sa.Column("mail", sa.Text, unique=True),
+        sa.Column("of", sa.ForeignKey("goods.id")),
+        sa.Column("goods_code_key", sa.Text, index=True),
+        sa.Column("code", sa.Text, sa.CheckConstraint("code <> ''", name="goods_code_key")),
+    )
+    bench.generate(wanted, safe=safe)
+    bench.upgrade(database)
+    names = (
+        "select conname::text from pg_constraint "
+        "where conrelid = 'goods'::regclass and contype in ('u', 'f') order by 1"
+    )
+    assert database.rows(names) == [("goods_mail_key",), ("goods_of_fkey",)]
+    wanted = models(
+        *(
+            column._copy()
+            for column in wanted.tables["goods"].columns
+            if column.name not in "id code"
+        ),
+        sa.Column(
+            "code", sa.Text, sa.CheckConstraint("code <> ''", name="goods_code_key"), unique=True
+        ),
+    )
+    bench.generate(wanted, safe=safe)
+    bench.upgrade(database)
+    assert ("goods_code_key1",) in database.rows(names)
+    assert bench.differences(database, wanted) == []
+    gate = Gate(scripts=str(bench.directory), scratch=bench.scratch, models=lambda _: [wanted])
+    ran = gate.run(["round-trip", "models"])
+    assert [finding for check in ran for finding in check.findings] == []
 
 
 def test_a_column_with_a_default_is_added_in_one_step(bench: Workbench, database: Database) -> None:
@@ -330,11 +503,18 @@ def test_an_enum_value_that_the_models_lack_is_told(bench: Workbench) -> None:
 
 
 def test_several_heads_are_refused(bench: Workbench) -> None:
-    """The models can be compared with one history only; a merge helps."""
-    new(bench.project, "left")
-    new(bench.project, "right", head="base", splice=True)
-    with pytest.raises(MultipleHeadsError):
+    """The models can be compared with one history only; a merge helps, and nothing else does."""
+    (left,) = new(bench.project, "left", rev_id="1eft")
+    (right,) = new(bench.project, "right", rev_id="2ight", head="base", splice=True)
+    with pytest.raises(MultipleHeadsError) as error:
         bench.generate(people())
+    assert str(error.value) == (
+        f"the scripts have 2 heads: 1eft ({left}), 2ight ({right}). "
+        "Merge them with `automigrate merge`."
+    )
+    with pytest.raises(MultipleHeadsError, match="or name the one to build on: `--head 1eft`"):
+        new(bench.project, "by hand")
+    assert new(bench.project, "by hand", rev_id="1eft2", head="1eft")
     assert merge(bench.project) is not None
     assert len(bench.generate(people()).files) == 1
 

@@ -41,25 +41,29 @@ class Desk:
         """Write the application's models."""
         (self.directory / "shop.py").write_text(MODELS.format(columns=columns))
 
-    def run(self, *arguments: str, code: int = 0, **more: str) -> str:
-        """Run `automigrate`; return what it printed."""
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return the variables for a command: nothing of ours from outside, no colours."""
         foreign = ("AUTOMIGRATE_", "DATABASE_URL", "PG", "CI")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        return {
+            **kept,
+            "PYTHONPATH": str(ROOT),
+            "NO_COLOR": "1",
+            "AUTOMIGRATE_DATABASE_URL": self.database.url,
+            "AUTOMIGRATE_SCRATCH": "server",
+            "AUTOMIGRATE_LOG_LEVEL": "error",
+            **more,
+        }
+
+    def run(self, *arguments: str, code: int = 0, **more: str) -> str:
+        """Run `automigrate`; return what it printed."""
         done = subprocess.run(
             [sys.executable, "-m", "automigrate", *arguments],
             capture_output=True,
             text=True,
             check=False,
             cwd=self.directory,
-            env={
-                **kept,
-                "PYTHONPATH": str(ROOT),
-                "NO_COLOR": "1",
-                "AUTOMIGRATE_DATABASE_URL": self.database.url,
-                "AUTOMIGRATE_SCRATCH": "server",
-                "AUTOMIGRATE_LOG_LEVEL": "error",
-                **more,
-            },
+            env=self.environment(**more),
             stdin=subprocess.DEVNULL,
             timeout=100.0,
         )

@@ -65,6 +65,10 @@ class Terminal:
             assert self._read(), "\n".join(self.lines)
         return found[0]
 
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self._master, text.encode())
+
     def end(self) -> int:
         """Watch to the end; return the exit code."""
         while self._read():

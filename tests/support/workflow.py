@@ -11,11 +11,11 @@ from sqlalchemy import create_engine, pool
 import automigrate
 from automigrate.database.url import DatabaseURL
 from automigrate.workflow import comparison
+from automigrate.workflow.answers import Answers
 from automigrate.workflow.generate import Generated, Proposal, generate, propose
 from automigrate.workflow.initialise import initialise
 from automigrate.workflow.project import Project, open_project
 from automigrate.workflow.rehearsal import Rehearsal
-from automigrate.workflow.renames import Answers
 from automigrate.workflow.scratch import Scratch
 
 if TYPE_CHECKING:
