@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     "--plain", is_flag=True, help="Leave Alembic's proposal as it is: one revision, full locks."
 )
 @click.option("--rev-id", help="Identifier of the (first) revision.  [default: random]")
+@click.option("--head", default="head", help="What it is built on.  [default: head]")
 @as_json
 def command(
     settings: Settings,
@@ -53,6 +54,7 @@ def command(
     drops: tuple[str, ...],
     plain: bool,
     rev_id: str | None,
+    head: str,
     as_json: bool,
 ) -> int:
     """Write the revision that brings the scripts' schema to the models.
@@ -65,12 +67,12 @@ def command(
     from automigrate.workflow import comparison
     from automigrate.workflow.answers import Answers
     from automigrate.workflow.generate import generate
-    from automigrate.workflow.revisions import require_one_head
+    from automigrate.workflow.revisions import require_head
 
     asking = interactive() and not as_json
     answers = Answers(renames, drops, ask_rename if asking else None)
     project = project_of(settings)
-    require_one_head(project)
+    require_head(project, head)
     models = metadata_of(settings, project)
     with scratch_of(settings) as scratch:
         rehearsal = rehearsal_on(
@@ -83,6 +85,7 @@ def command(
             answers=answers,
             safe=not plain,
             rev_id=rev_id,
+            head=head,
         )
     written = [project.relative(str(file)) for file in made.files]
     written += writes_lock(project.reread()) if written else ()

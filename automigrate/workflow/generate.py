@@ -37,7 +37,7 @@ from automigrate.workflow.operations import (
     quoted_name,
 )
 from automigrate.workflow.renamed_indexes import index_renames
-from automigrate.workflow.revisions import alembic_of, require_one_head, told_by_alembic
+from automigrate.workflow.revisions import alembic_of, require_head, told_by_alembic
 from automigrate.workflow.rewriting import rewrite
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def generate(
     answers: Answers | None = None,
     safe: bool = True,
     rev_id: str | None = None,
+    head: str = "head",
 ) -> Generated:
     """Compare and write.
 
@@ -114,19 +115,21 @@ def generate(
         answers: about renames; without any, what looks like a rename is refused.
         safe: `False` writes what Alembic proposes, in one revision.
         rev_id: identifier of the first revision.
+        head: what it is built on; the comparison is with all heads applied in any case.
 
     Raises:
-        MultipleHeadsError: there are several heads; merge them first.
+        MultipleHeadsError: there are several heads, and `head` names none of them.
+        ScriptError: `head` is none.
         ConfigurationError: there are no models, or a rename is undecided.
         UpgradeError: the scripts fail on an empty database.
     """
     _require_message(message)
-    require_one_head(project)
+    require_head(project, head)
     config, directory = alembic_of(project)
     wanted: dict[str, Any] = {
         "message": message,
         "rev_id": rev_id,
-        "head": "head",
+        "head": head,
         "sql": False,
         **dict.fromkeys(("splice", "branch_label", "version_path", "depends_on")),
     }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from automigrate.workflow.project import Project
 
-__all__ = ["alembic_of", "merge", "new", "require_one_head", "told_by_alembic", "write"]
+__all__ = ["alembic_of", "merge", "new", "require_head", "told_by_alembic", "write"]
 
 RUN_SQL = (
     'op.execute(sa.text(Path(__file__).with_suffix(".{way}.sql")'
@@ -70,8 +70,7 @@ def new(
         ScriptError: Alembic refuses, for example because `head` is none.
         ConfigurationError: the message is empty.
     """
-    if head == "head":
-        require_one_head(project, otherwise="name the one to build on: `--head {}`")
+    require_head(project, head, splice=splice)
     arguments: dict[str, Any] = {"imports": "from pathlib import Path\n"} if sql else {}
     if sql:
         arguments["upgrades"] = RUN_SQL.format(way="up")
@@ -114,22 +113,33 @@ def merge(project: Project, message: str | None = None, rev_id: str | None = Non
     return write(project, given, {})
 
 
-def require_one_head(project: Project, otherwise: str = "") -> None:
-    """Refuse to build on a history that ends in several heads.
+def require_head(project: Project, head: str = "head", *, splice: bool = False) -> None:
+    """Refuse to build on what is not the one head of the history, or one of its heads by name.
 
     Args:
         project: whose history it is.
-        otherwise: what else can be done, `{}` being the first head.
+        head: what is to be built on; `head` stands for the only one, `base` for nothing.
+        splice: allow a revision that is no head.
 
     Raises:
-        MultipleHeadsError: it does.
+        MultipleHeadsError: there are several, and `head` names none of them.
+        ScriptError: it is no head, or no revision.
     """
     heads = project.graph.heads
-    if len(heads) > 1:
+    if head != "head":
+        _, directory = alembic_of(project)
+        with told_by_alembic(), process_guard(project.location.prepend_sys_path):
+            found = directory.get_revisions(head)
+        if not splice and not all(one.is_head for one in found):
+            raise ScriptError(
+                f"{head} is no head, and a revision on it would begin a branch. "
+                f"The heads are: {', '.join(heads)}."
+            )
+    elif len(heads) > 1:
         raise MultipleHeadsError(
             heads=heads,
             files=[project.relative(project.graph[head].file) for head in heads],
-            otherwise=otherwise.format(heads[0]),
+            otherwise=f"name the one to build on: `--head {heads[0]}`",
         )
 
 

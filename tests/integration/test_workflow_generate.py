@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from automigrate.database.url import DatabaseURL
-from automigrate.errors import ConfigurationError, MultipleHeadsError
+from automigrate.errors import ConfigurationError, MultipleHeadsError, ScriptError
 from automigrate.workflow import comparison
 from automigrate.workflow.fingerprint import changes, fingerprint
 from automigrate.workflow.gate import Gate
@@ -510,13 +510,45 @@ def test_several_heads_are_refused(bench: Workbench) -> None:
         bench.generate(people())
     assert str(error.value) == (
         f"the scripts have 2 heads: 1eft ({left}), 2ight ({right}). "
-        "Merge them with `automigrate merge`."
+        "Merge them with `automigrate merge`, or name the one to build on: `--head 1eft`."
     )
     with pytest.raises(MultipleHeadsError, match="or name the one to build on: `--head 1eft`"):
         new(bench.project, "by hand")
     assert new(bench.project, "by hand", rev_id="1eft2", head="1eft")
     assert merge(bench.project) is not None
     assert len(bench.generate(people()).files) == 1
+
+
+def test_a_project_that_keeps_its_branches_names_the_head(
+    bench: Workbench, database: Database
+) -> None:
+    """All are applied for the comparison; what is missing is written on the one that is named."""
+    bench.generate(people(), rev_id="1eft")
+    new(bench.project, "right", rev_id="2ight", head="base", branch_label="other")
+
+    def wanted(*more: str) -> sa.MetaData:
+        return people(
+            sa.Column("name", sa.Text(), index=True), *(sa.Column(m, sa.Text()) for m in more)
+        )
+
+    made = bench.generate(wanted(), head="1eft")
+    assert len(made.files) == 2
+    graph = bench.project.graph
+    assert graph[made.revisions[0]].down_revisions == ("1eft",)
+    assert set(graph.heads) == {made.revisions[-1], "2ight"}
+    bench.generate(wanted("note"), head="other@head", rev_id="3")
+    assert bench.project.graph["3"].down_revisions == ("2ight",)
+    bench.upgrade(database, target="heads")
+    assert bench.generate(wanted("note"), head="3").files == ()
+
+
+@pytest.mark.parametrize("head", ["1eft", "nowhere"])
+def test_what_is_no_head_is_not_built_on(head: str, bench: Workbench) -> None:
+    """Before anything runs; a revision on it would begin a branch that nobody asked for."""
+    bench.generate(people(), rev_id="1eft")
+    new(bench.project, "next", rev_id="next")
+    with pytest.raises(ScriptError, match=head):
+        bench.generate(people(sa.Column("name", sa.Text())), head=head)
 
 
 def test_sql_files_run_as_a_revision(bench: Workbench, database: Database) -> None:

@@ -54,16 +54,29 @@ class Workbench:
         return Rehearsal(self.project, self.scratch.database(), models=models or None, **more)
 
     def generate(
-        self, models: MetaData, message: str = "a change", *, safe: bool = True, **answers: Any
+        self,
+        models: MetaData,
+        message: str = "a change",
+        *,
+        safe: bool = True,
+        rev_id: str | None = None,
+        head: str = "head",
+        **answers: Any,
     ) -> Generated:
         """Write the revisions for a change of the models."""
         return generate(
-            self.project, self.rehearsal(models), message, answers=Answers(**answers), safe=safe
+            self.project,
+            self.rehearsal(models),
+            message,
+            answers=Answers(**answers),
+            safe=safe,
+            rev_id=rev_id,
+            head=head,
         )
 
-    def upgrade(self, database: Database) -> list[str]:
+    def upgrade(self, database: Database, target: str = "head") -> list[str]:
         """Run what is pending; return what was applied."""
-        report = automigrate.upgrade(database.url, str(self.directory))
+        report = automigrate.upgrade(database.url, str(self.directory), target=target)
         return [applied.revision for applied in report.applied]
 
     def differences(self, database: Database, models: MetaData) -> list[str]:
