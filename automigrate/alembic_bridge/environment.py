@@ -9,8 +9,8 @@ retries. env.py may do so several times, for a schema per tenant.
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import contextmanager, suppress
-from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors
@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 __all__ = ["run_revisions"]
 
 HEADS = "select version_num from {}"
+
+AHEAD = 16
+"""How many revisions are prepared beforehand, at most."""
 
 
 def run_revisions(work: Work) -> None:
@@ -267,11 +270,23 @@ class _Run:
                 work, transaction, position=index + 1, total=len(steps), pending=names[index:]
             )
 
-        for step, following in pairwise(chain(map(step_at, range(len(steps))), [None])):
-            assert step is not None
-            self._step = step
+        made: deque[Step] = deque()
+
+        def ahead(index: int) -> Iterator[None]:
+            """Prepare what follows, as far as its SQL can be known and the server takes time."""
+            for beyond in range(AHEAD):
+                if beyond == len(made):
+                    if index + beyond == len(steps):
+                        return
+                    made.append(step_at(index + beyond))
+                if not made[beyond].prepare():
+                    return
+                yield
+
+        for index in range(len(steps)):
+            self._step = step = made.popleft() if made else step_at(index)
             try:
-                step.apply(None if following is None else following.prepare)
+                step.apply(ahead(index + 1))
             finally:
                 self._step = None
         if self._connection.in_transaction():

@@ -19,7 +19,7 @@ from automigrate.sqlstate import Fault, classify, sqlstate_of
 from automigrate.verdict import AppliedRevision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
 
     from tenacity import RetryCallState
 
@@ -51,26 +51,30 @@ class Step:
         self._pending = pending
         self.revision = transaction.revision
         self._attempt = 0
-        self._meanwhile: Callable[[], object] | None = None
+        self._meanwhile: Iterable[object] = ()
 
     @property
     def conduct(self) -> Conduct:
         """What the revision does to its transaction."""
         return self._transaction.conduct
 
-    def prepare(self) -> None:
+    def prepare(self) -> bool:
         """Do what needs no answer of the database; the connection may be busy meanwhile.
 
         Never raises: what is wrong is told in the revision's own turn.
+
+        Returns:
+            Whether one after it may be prepared, too.
         """
         with suppress(Exception):
-            self._transaction.prepare()
+            return self._transaction.prepare()
+        return False
 
-    def apply(self, meanwhile: Callable[[], object] | None = None) -> None:
+    def apply(self, meanwhile: Iterable[object] = ()) -> None:
         """Run the revision until it is committed.
 
         Args:
-            meanwhile: may be called while the server works; must not touch the connection.
+            meanwhile: may be gone through while the server works; must not touch the connection.
 
         Raises:
             UpgradeError: it failed; says whether everything was undone.

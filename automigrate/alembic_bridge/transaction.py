@@ -1,7 +1,7 @@
 """The transaction of one revision: fence, settings, script, version row, journal row, commit.
 
 A plain revision (see `recording`) is sent as one message, and costs one round trip: what must hold
-is checked by the server between its statements, and while the server works the next revision is
+is checked by the server between its statements, and while the server works the next revisions are
 prepared. Any other revision is run statement by statement. What it asks of the server beforehand
 travels together: that the lock is still ours (H6), how long a table lock may be waited for (H12),
 whether its commit must reach the disk, and the journal row. When it commits a part of its work by
@@ -29,7 +29,7 @@ from automigrate.options import CommitPolicy
 from automigrate.scripts.text import ScriptText
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
     from alembic.runtime.migration import MigrationContext, RevisionStep
@@ -102,8 +102,12 @@ class RevisionTransaction:
         self._recorded: list[str] | None = None
         self._journal_row: Repeated
 
-    def prepare(self) -> None:
-        """Do what needs no answer of the database, once; the connection may be busy meanwhile."""
+    def prepare(self) -> bool:
+        """Do what needs no answer of the database, once; the connection may be busy meanwhile.
+
+        Returns:
+            Whether all of the revision is known, so that one after it may be prepared, too.
+        """
         if not self._prepared:
             with suppress(Exception):  # told when it is asked for again
                 self._checksum()
@@ -113,13 +117,14 @@ class RevisionTransaction:
             if self._recorded is not None:
                 self._journal_row = self._applied_row()
             self._prepared = True
+        return self._recorded is not None
 
-    def run(self, lock_timeout: float, meanwhile: Callable[[], object] | None = None) -> None:
+    def run(self, lock_timeout: float, meanwhile: Iterable[object] = ()) -> None:
         """Run the revision and commit it.
 
         Args:
             lock_timeout: seconds that a table lock may be waited for.
-            meanwhile: may be called while the server works; must not touch the connection.
+            meanwhile: may be gone through while the server works; must not touch the connection.
 
         Raises:
             SessionLostError: the lock is not ours any more.
@@ -192,7 +197,7 @@ class RevisionTransaction:
             and self._text.exists
         )
 
-    def _send(self, recorded: list[str], meanwhile: Callable[[], object] | None) -> None:
+    def _send(self, recorded: list[str], meanwhile: Iterable[object]) -> None:
         work = self._work
         self._maintainer.update_to_step(self._step)
         statements = [

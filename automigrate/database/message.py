@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import errors, pq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Sequence
 
     import psycopg
 
@@ -41,11 +41,12 @@ class Message:
         self._statements = statements
         self._text = SEPARATOR.join(statements).encode(connection.info.encoding)
 
-    def exchange(self, meanwhile: Callable[[], object] | None = None) -> list[pq.abc.PGresult]:
+    def exchange(self, meanwhile: Iterable[object] = ()) -> list[pq.abc.PGresult]:
         """Send it and wait for all answers, without a time limit of its own.
 
         Args:
-            meanwhile: called once when it is sent; must not touch the connection.
+            meanwhile: gone through when it is sent, at least one step and until there is an
+                answer; must not touch the connection.
 
         Returns:
             One result per statement.
@@ -56,8 +57,9 @@ class Message:
         try:
             self._pgconn.send_query(self._text)
             self._flush()
-            if meanwhile is not None:
-                meanwhile()
+            for _ in meanwhile:
+                if self._wait(0.0):
+                    break
             return self._answers()
         except BaseException:
             self._end()
@@ -92,17 +94,22 @@ class Message:
             self._pgconn.consume_input()
         return self._pgconn.get_result()
 
-    def _wait(self, *, writing: bool = False) -> None:
-        """Wait for the socket, a tenth of a second at most: so that Ctrl-C works on Windows too."""
+    def _wait(self, seconds: float = _POLL_SECONDS, *, writing: bool = False) -> bool:
+        """Wait for the socket; a tenth of a second at most, so that Ctrl-C works on Windows too.
+
+        Returns:
+            Whether there is something to read, or room to write.
+        """
         socket = self._pgconn.socket
         if hasattr(select, "poll"):
             polled = select.poll()
             polled.register(socket, (select.POLLOUT if writing else 0) | select.POLLIN)
-            polled.poll(_POLL_SECONDS * 1000)
+            ready = bool(polled.poll(seconds * 1000))
         else:
-            select.select([socket], [socket] if writing else [], [], _POLL_SECONDS)
+            ready = any(select.select([socket], [socket] if writing else [], [], seconds))
         if writing:
             self._pgconn.consume_input()  # the server may have to get rid of answers first
+        return ready
 
     def _end(self) -> None:
         """After an interruption: have the server stop, and read what it still says."""

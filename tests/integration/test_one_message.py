@@ -11,6 +11,7 @@ import pytest
 
 import automigrate
 from automigrate import StoppedError, UpgradeError
+from automigrate.alembic_bridge.transaction import RevisionTransaction
 from automigrate.events import RevisionApplied, RevisionRetried, RevisionStarted
 from automigrate.testing import faults
 from automigrate.testing.faults import Point
@@ -168,6 +169,49 @@ def test_plain_and_other_revisions_alternate(database: Database, project: Projec
         )
     assert messages(database, project) == 3
     assert database.rows(STATES) == [(f"r000{n}", "applied") for n in range(1, 8)]
+
+
+def test_while_the_server_works_what_follows_is_prepared(
+    database: Database, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One revision after the other, up to the first whose SQL depends on what the database says."""
+    project.add("r0001", upgrade='op.execute("create table t_r0001 as select pg_sleep(1)::text")')
+    for name in ("r0002", "r0003"):
+        project.add(name, upgrade=f'op.execute("create table t_{name} ()")')
+    project.add("r0004", upgrade='op.get_bind().exec_driver_sql("create table t_r0004 ()")')
+    project.add("r0005", upgrade='op.execute("create table t_r0005 ()")')
+    prepared: list[str] = []
+    seen: dict[str, list[str]] = {}
+    prepare = RevisionTransaction.prepare
+
+    def noting(transaction: RevisionTransaction) -> bool:
+        if transaction.revision not in prepared:
+            prepared.append(transaction.revision)
+        return prepare(transaction)
+
+    def heard(event: Event) -> None:
+        if isinstance(event, RevisionApplied):
+            seen[event.revision] = list(prepared)
+
+    monkeypatch.setattr(RevisionTransaction, "prepare", noting)
+    automigrate.upgrade(database.url, project.scripts, on_event=heard)
+    assert seen["r0001"] == ["r0001", "r0002", "r0003", "r0004"]
+    assert seen["r0004"] == seen["r0001"]
+    assert seen["r0005"] == [*seen["r0001"], "r0005"]
+    assert database.rows(STATES) == [(f"r000{n}", "applied") for n in (1, 2, 3, 4, 5)]
+
+
+def test_what_is_prepared_in_vain_leaves_no_trace(database: Database, project: Project) -> None:
+    """The one before fails, for good the first time; then everything runs in its turn."""
+    project.add("r0001", upgrade='op.execute("insert into aside.later values (1)")')
+    project.add("r0002", upgrade='op.execute("create table t_r0002 ()")')
+    with pytest.raises(UpgradeError, match="aside"):
+        automigrate.upgrade(database.url, project.scripts)
+    assert database.rows("select to_regclass('t_r0002')") == [(None,)]
+    database.execute("create schema aside")
+    database.execute("create table aside.later (id integer)")
+    automigrate.upgrade(database.url, project.scripts)
+    assert database.rows(STATES) == [("r0001", "applied"), ("r0002", "applied")]
 
 
 def test_a_recording_that_ends_half_way_sends_nothing(database: Database, project: Project) -> None:
