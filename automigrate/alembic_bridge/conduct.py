@@ -48,6 +48,11 @@ RUNS_ALONE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+# PostgreSQL takes it at the beginning of a transaction only.
+_ISOLATES = re.compile(
+    r"\s*set\s+(?:local\s+)?transaction(?:_isolation\b|\s+isolation\s+level\b)", re.IGNORECASE
+)
+
 # Under a savepoint of ours they would do something else.
 _OF_SAVEPOINTS = re.compile(r"\s*(?:savepoint|release|rollback)\b", re.IGNORECASE)
 _TIME_OUTS = re.compile(r"\b(?:lock|statement)_timeout\b", re.IGNORECASE)
@@ -221,6 +226,9 @@ class Conduct:
                 self.on_rollback()
                 self._loose = True  # psycopg2 begins no transaction after it, either
                 return statement
+        if self._uncommitted == 0 and _ISOLATES.match(statement):
+            self._begin_isolated(statement)
+            return concurrent_index.NOTHING
         if RAW_COMMIT.fullmatch(statement):
             self._commit_as_told()
             return concurrent_index.NOTHING
@@ -230,6 +238,13 @@ class Conduct:
             return self._outside_transaction(statement)
         self._uncommitted += 1
         return statement
+
+    def _begin_isolated(self, statement: str) -> None:
+        """Begin again with an isolation level, which must come before the journal row."""
+        self._raw.rollback()
+        self._raw.execute(statement)
+        if not self.committed_early:
+            self._begin_again()
 
     def _commit_as_told(self) -> None:
         """Commit for a raw COMMIT, and let what follows run as it would under psycopg2 (H22).
