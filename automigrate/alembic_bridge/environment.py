@@ -35,7 +35,6 @@ from automigrate.alembic_bridge.watch import Watch
 from automigrate.database.session import ASYNCHRONOUS, Tables, quoted
 from automigrate.errors import ConfigurationError, PermissionDeniedError, UpgradeError
 from automigrate.options import CommitPolicy
-from automigrate.scripts.text import ScriptText
 from automigrate.sqlstate import driver_error
 
 if TYPE_CHECKING:
@@ -242,12 +241,10 @@ class _Run:
         context.impl.start_migrations()
         heads = self._heads(work, context)
         steps = list(self._steps(heads, context))
-        self._connection.rollback()
+        self._connection.commit()  # what scripts made when they were imported, as types
         self._prepare_tables(work, context, heads, [step.revision.revision for step in steps])
         maintainer = VersionUpdate(context, heads, work.session.connection)
         names = tuple(step.revision.revision for step in steps)
-        if any(ScriptText(work.graph[name].file).asks_when_imported for name in names):
-            self._import_all(steps)
 
         def step_at(index: int) -> Step:
             transaction = RevisionTransaction(
@@ -271,15 +268,6 @@ class _Run:
                 step.apply(None if following is None else following.prepare)
         if self._connection.in_transaction():
             self._connection.rollback()  # SQLAlchemy's alone: what it recorded was never begun
-
-    def _import_all(self, steps: list[Any]) -> None:
-        """Import the scripts before the first of them runs, as Alembic does.
-
-        What they see of the database at their top level is its state at the start.
-        """
-        for step in steps:
-            step.revision.module  # noqa: B018 - imports it
-        self._connection.rollback()
 
     def _heads(self, work: Work, context: MigrationContext) -> tuple[str, ...]:
         """Read the heads again, because env.py has run since; Alembic reflects the table first."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,12 +13,6 @@ from automigrate.scripts.files import content
 from automigrate.scripts.identifiers import syntax_tree
 
 __all__ = ["ScriptText"]
-
-# A statement at the top level, such as `bind = op.get_bind()`.
-_ASKS = re.compile(
-    rb"^(?!\s|#|@|def\b|async\b|class\b|from\b|import\b)[^#\n]*\b(?:op|context)\.get_(?:bind|context)\b",
-    re.MULTILINE,
-)
 
 
 @dataclass(frozen=True)
@@ -62,11 +55,6 @@ class ScriptText:
         if ENDING.encode() not in self.source:  # the search takes as long as the hash
             return own
         return checksum_with_companions(own, self.tree, self.path)
-
-    @cached_property
-    def asks_when_imported(self) -> bool:
-        """Whether importing it looks at the database, at its top level."""
-        return self.exists and _ASKS.search(self.source) is not None
 
     @cached_property
     def functions(self) -> dict[str, ast.FunctionDef]:
