@@ -10,6 +10,9 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+from psycopg.pq import TransactionStatus
+
 from automigrate.alembic_bridge import concurrent_index
 
 if TYPE_CHECKING:
@@ -44,6 +47,20 @@ RUNS_ALONE = re.compile(
     r"(?:create|alter|drop)\s+subscription)\b",
     re.IGNORECASE | re.DOTALL,
 )
+
+# PostgreSQL takes it at the beginning of a transaction only.
+_ISOLATES = re.compile(
+    r"\s*set\s+(?:local\s+)?transaction(?:_isolation\b|\s+isolation\s+level\b)", re.IGNORECASE
+)
+
+# Under a savepoint of ours they would do something else.
+_OF_SAVEPOINTS = re.compile(r"\s*(?:savepoint|release|rollback)\b", re.IGNORECASE)
+_TIME_OUTS = re.compile(r"\b(?:lock|statement)_timeout\b", re.IGNORECASE)
+_ENDED = {"55P03", "57014"}
+_INTERRUPTING = "ProcessInterrupts"
+_SAVEPOINT = "savepoint automigrate_statement"
+_RELEASE = "release automigrate_statement"
+_UNDO = "rollback to automigrate_statement"
 
 RESETS = re.compile(r"\b(?:reset|discard)\s+all\b", re.IGNORECASE)
 """Undoes what protects the session; the next revision sets it again."""
@@ -84,9 +101,11 @@ class Conduct:
         """Whether all of it is being rolled back, by us."""
         self._rolled_back = False
         self._alone = False
-        self._loose = self._loose_from_start
+        self._autocommit = self._loose = self._loose_from_start
         self._uncommitted = self._committed = 0
         self._statements: list[str] = []
+        self._cut_short: psycopg.Error | None = None
+        self._has_time_outs = False
 
     @contextmanager
     def autocommit_block(self, original: Callable[[], Any]) -> Iterator[None]:
@@ -116,11 +135,68 @@ class Conduct:
 
     def on_rollback(self) -> None:
         """Note that the revision rolls back what it has done so far, and goes on."""
-        if self.undone or self.in_block or self._raw.autocommit:
+        if self.undone or self.in_block or self._raw.autocommit or self.keeps_all:
             return
         self._work.lock.refuse_outside_transaction(self.revision, "rolls back by itself")
         self._uncommitted = 0
         self._rolled_back = True
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether a rollback by the revision has nothing to undo, as on a connection in autocommit.
+
+        There each statement is kept once it has succeeded, and projects rely on it.
+        """
+        return self._autocommit and not self.undone
+
+    def set_autocommit(self, *, on: bool) -> None:
+        """Take the connection for one in autocommit, or no more, as psycopg2's is told by hand.
+
+        psycopg2 rolls back what is open.
+        """
+        if on and self._uncommitted:
+            self.on_rollback()
+            self._raw.rollback()
+        self._autocommit = self._loose = on
+
+    @contextmanager
+    def running(self, statement: str) -> Iterator[None]:
+        """Stand around a statement: what a script makes of its error must not hide ours.
+
+        Scripts for connections in autocommit catch the error of a statement and go on: there it
+        undoes nothing but itself, by a savepoint. Others do the same with savepoints of their own.
+        But that a table lock was not to be had in the time that we allow, or that we ended the
+        statement, is no answer to the script's question. It ends the attempt, whoever catches it.
+        """
+        of_savepoints = _OF_SAVEPOINTS.match(statement)
+        if not of_savepoints:
+            self.raise_if_cut_short()
+        by_itself = self._loose and not (self._raw.autocommit or of_savepoints)
+        if by_itself:
+            self._raw.execute(_SAVEPOINT)
+        try:
+            yield
+        except psycopg.Error as error:
+            if self._is_our_doing(error):
+                self._cut_short = error
+            elif by_itself and self._raw.info.transaction_status is TransactionStatus.INERROR:
+                self._raw.execute(_UNDO)
+            raise
+        if by_itself and self._raw.info.transaction_status is TransactionStatus.INTRANS:
+            self._raw.execute(_RELEASE)
+
+    def raise_if_cut_short(self) -> None:
+        """End the attempt where we ended a statement of it, although the script went on."""
+        if self._cut_short is not None:
+            raise self._cut_short
+
+    def _is_our_doing(self, error: psycopg.Error) -> bool:
+        """Whether `lock_timeout` or a cancellation ended it, and neither was the script's own.
+
+        `NOWAIT` has the same SQLSTATE as `lock_timeout`, and is the script's affair.
+        """
+        interrupted = error.diag.source_function == _INTERRUPTING
+        return interrupted and error.sqlstate in _ENDED and not self._has_time_outs
 
     def restore(self) -> None:
         """Write again what a rollback by the revision has taken with it: journal row, settings."""
@@ -137,6 +213,8 @@ class Conduct:
         """Note a statement that is about to run; returns what to run in its place."""
         if RESETS.search(statement):
             self._work.session.was_reset = True
+        if _TIME_OUTS.search(statement):
+            self._has_time_outs = True
         if self.in_block or (self._raw.autocommit and not self._alone):
             return self._outside_transaction(statement)
         if self._alone:
@@ -148,6 +226,9 @@ class Conduct:
                 self.on_rollback()
                 self._loose = True  # psycopg2 begins no transaction after it, either
                 return statement
+        if self._uncommitted == 0 and _ISOLATES.match(statement):
+            self._begin_isolated(statement)
+            return concurrent_index.NOTHING
         if RAW_COMMIT.fullmatch(statement):
             self._commit_as_told()
             return concurrent_index.NOTHING
@@ -157,6 +238,13 @@ class Conduct:
             return self._outside_transaction(statement)
         self._uncommitted += 1
         return statement
+
+    def _begin_isolated(self, statement: str) -> None:
+        """Begin again with an isolation level, which must come before the journal row."""
+        self._raw.rollback()
+        self._raw.execute(statement)
+        if not self.committed_early:
+            self._begin_again()
 
     def _commit_as_told(self) -> None:
         """Commit for a raw COMMIT, and let what follows run as it would under psycopg2 (H22).

@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors
-from sqlalchemy import event
 
 from automigrate.alembic_bridge.directory import default_driver
 from automigrate.alembic_bridge.discovery import RESOLVE, configured_schema, nothing_for_us
@@ -26,14 +25,13 @@ from automigrate.alembic_bridge.engine import (
 )
 from automigrate.alembic_bridge.env_run import EnvRun, in_thread, one_run_per_process
 from automigrate.alembic_bridge.env_statements import poll_locks
-from automigrate.alembic_bridge.manners import speak_as
+from automigrate.alembic_bridge.manners import speak_as, write_json_as
 from automigrate.alembic_bridge.mirror import Mirror
-from automigrate.alembic_bridge.percents import literal_percents, looked_through_for_placeholders
-from automigrate.alembic_bridge.recording import NeedsAnswerError, Recorder
 from automigrate.alembic_bridge.render import steps_down
 from automigrate.alembic_bridge.step import Step
 from automigrate.alembic_bridge.transaction import RevisionTransaction
 from automigrate.alembic_bridge.version_update import VersionUpdate
+from automigrate.alembic_bridge.watch import Watch
 from automigrate.database.session import ASYNCHRONOUS, Tables, quoted
 from automigrate.errors import ConfigurationError, PermissionDeniedError, UpgradeError
 from automigrate.options import CommitPolicy
@@ -83,8 +81,6 @@ class _Run:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._step: Step | None = None
-        self._recorder: Recorder | None = None
         self._lent: object = None
         self._elsewhere: set[str] = set()
         self._reached = False
@@ -111,13 +107,10 @@ class _Run:
             keeps_session=work.lock.keeps_session,
             custom=self._env_run.custom_settings,
         )
-        engine = self._connection.engine
-        event.listen(engine, "do_execute", self._execute)
-        event.listen(engine, "do_execute_no_params", self._execute_without_parameters)
-        event.listen(engine, "do_executemany", self._execute_many)
-        event.listen(self._connection, "commit", self._on_commit)
-        event.listen(self._connection, "rollback", self._on_rollback)
-        event.listen(self._connection, "before_cursor_execute", self._on_statement, retval=True)
+        self._watch = Watch(self._connection, work.session.connection)
+
+    def _on_commit_elsewhere(self) -> None:
+        self._watch.on_commit_elsewhere()
 
     def close(self) -> None:
         """Leave the session to the caller, as it was."""
@@ -135,7 +128,7 @@ class _Run:
             original(transaction_per_migration=True, **kwargs)
 
         with self._env_run.environment(configure, self._steps) as environment:
-            speak_as(default_driver(), self._connection, self._work.session.connection)
+            speak_as(default_driver(), self._connection, self._work.session.connection, self._watch)
             environment.configure(
                 connection=self._connection,
                 version_table=tables.version_table,
@@ -170,7 +163,9 @@ class _Run:
             ours.commit()
         if connection is not None and connection is not ours:
             elsewhere = self._mirror.take_over(connection)
-            speak_as(self._env_run.driver_of(connection), ours, self._work.session.connection)
+            driver = self._env_run.driver_of(connection)
+            speak_as(driver, ours, self._work.session.connection, self._watch)
+            write_json_as(connection, ours, self._work.session.connection)
             if connection.dialect.is_async and self._lent is None:
                 self._lent = lend_to_async(ours, self._work.session.connection)
         kwargs["transaction_per_migration"] = True
@@ -202,7 +197,7 @@ class _Run:
 
         context.run_migrations = run_migrations  # type: ignore[method-assign]
         context.autocommit_block = lambda: (  # type: ignore[method-assign]
-            block() if self._step is None else self._step.conduct.autocommit_block(block)
+            block() if self._watch.conduct is None else self._watch.conduct.autocommit_block(block)
         )
 
     def _work_for(self, context: MigrationContext) -> Work | None:
@@ -249,7 +244,7 @@ class _Run:
         context.impl.start_migrations()
         heads = self._heads(work, context)
         steps = list(self._steps(heads, context))
-        self._connection.rollback()
+        self._connection.commit()  # what scripts made when they were imported, as types
         self._prepare_tables(work, context, heads, [step.revision.revision for step in steps])
         maintainer = VersionUpdate(context, heads, work.session.connection)
         names = tuple(step.revision.revision for step in steps)
@@ -264,7 +259,7 @@ class _Run:
                 arguments=arguments,
                 loose=self._mirror.autocommit,
                 watched=bool(self._mirror.listeners),
-                recording=self._recording,
+                recording=self._watch.recording,
             )
             return Step(
                 work, transaction, position=index + 1, total=len(steps), pending=names[index:]
@@ -284,11 +279,9 @@ class _Run:
                 yield
 
         for index in range(len(steps)):
-            self._step = step = made.popleft() if made else step_at(index)
-            try:
+            step = made.popleft() if made else step_at(index)
+            with self._watch.following(step.conduct):
                 step.apply(ahead(index + 1))
-            finally:
-                self._step = None
         if self._connection.in_transaction():
             self._connection.rollback()  # SQLAlchemy's alone: what it recorded was never begun
 
@@ -331,58 +324,6 @@ class _Run:
                 work.journal.widen_version_column(work.tables.version, longest)
                 with work.lock.guarding():
                     work.journal.create(durable=durable)
-
-    @contextmanager
-    def _recording(self) -> Iterator[Recorder]:
-        """Have statements noted instead of sent."""
-        self._recorder = recorder = Recorder(self._work.session.connection)
-        try:
-            yield recorder
-        finally:
-            self._recorder = None
-
-    def _execute(self, cursor: Any, statement: str, parameters: Any, _context: Any) -> bool:
-        """Take the place of the driver's `execute` while recording."""
-        if self._recorder is None:
-            return False
-        self._recorder.take(cursor, statement, parameters)
-        return True
-
-    def _execute_many(self, *_: Any) -> None:
-        if self._recorder is not None:
-            raise NeedsAnswerError
-
-    def _execute_without_parameters(self, cursor: Any, statement: str, context: Any) -> bool:
-        return self._execute(cursor, statement, None, context)
-
-    def _on_commit(self, _connection: Connection) -> None:
-        if self._recorder is not None:
-            raise NeedsAnswerError
-        if self._step is not None:
-            self._step.conduct.on_commit()
-
-    def _on_rollback(self, _connection: Connection) -> None:
-        if self._step is not None:
-            self._step.conduct.on_rollback()
-
-    def _on_commit_elsewhere(self) -> None:
-        if self._step is not None:
-            self._step.conduct.on_commit_elsewhere()
-
-    def _on_statement(
-        self,
-        _connection: Connection,
-        _cursor: Any,
-        statement: str,
-        parameters: Any,
-        execution: Any,
-        *_: Any,
-    ) -> tuple[str, Any]:
-        if not parameters and looked_through_for_placeholders(execution):
-            statement = literal_percents(statement)
-        if self._step is not None and self._recorder is None:
-            statement = self._step.conduct.on_statement(statement)
-        return statement, parameters
 
 
 @contextmanager

@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import ClientCursor
 from psycopg.adapt import Dumper, Transformer
+from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg.types.string import TextLoader
+
+from automigrate.alembic_bridge.psycopg2_api import speak_psycopg2
 
 if TYPE_CHECKING:
     import psycopg
     from sqlalchemy.engine import Connection
 
-__all__ = ["speak_as"]
+    from automigrate.alembic_bridge.watch import Watch
+
+__all__ = ["speak_as", "write_json_as"]
 
 _LITERAL_DRIVERS = {"psycopg2", "psycopg2cffi"}
 _AS_TEXT = ("inet", "cidr")
@@ -36,7 +41,27 @@ class _TupleDumper(Dumper):
         return b"(" + b", ".join(bytes(transformer.as_literal(item)) for item in obj) + b")"
 
 
-def speak_as(driver: str, connection: Connection, raw: psycopg.Connection[Any]) -> None:
+def write_json_as(theirs: Connection, ours: Connection, raw: psycopg.Connection[Any]) -> None:
+    """Write and read JSON with the functions that env.py gave to its engine.
+
+    Args:
+        theirs: env.py's connection.
+        ours: our connection.
+        raw: the session that it is on.
+    """
+    for name, use in (("_json_serializer", set_json_dumps), ("_json_deserializer", set_json_loads)):
+        function = getattr(theirs.dialect, name, None)
+        if function is not None:
+            setattr(ours.dialect, name, function)
+            use(function, raw)
+
+
+def speak_as(
+    driver: str,
+    connection: Connection,
+    raw: psycopg.Connection[Any],
+    watch: Watch | None = None,
+) -> None:
     """Make a SQLAlchemy connection on our session send parameters as a driver does.
 
     For as long as the session lives: what automigrate itself asks of it works either way.
@@ -45,11 +70,13 @@ def speak_as(driver: str, connection: Connection, raw: psycopg.Connection[Any]) 
         driver: the driver that the revisions have under plain Alembic.
         connection: before anything was compiled for it.
         raw: the session that it is on.
+        watch: follows what revisions run.
     """
     if driver not in _LITERAL_DRIVERS:
         return
     connection.dialect._bind_typing_render_casts = False  # noqa: SLF001 - no option says it
     raw.cursor_factory = ClientCursor
+    speak_psycopg2(raw, watch)
     raw.adapters.register_dumper(tuple, _TupleDumper)
     for name in _AS_TEXT:
         raw.adapters.register_loader(name, TextLoader)

@@ -143,6 +143,7 @@ class Mirror:
         options = {name: value for name, value in chosen.items() if name not in _OPTIONS_ALONE}
         self._options = set(options)
         self._ours.execution_options(**options)
+        self._ours.info.update(theirs.info)
         self._ours.dialect.default_schema_name = theirs.dialect.default_schema_name
         self.listeners.take_over(theirs)
         return None

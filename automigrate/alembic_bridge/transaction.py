@@ -270,6 +270,7 @@ class RevisionTransaction:
     def _finish(self) -> None:
         """Update version and journal in the revision's transaction, and commit it."""
         context, work = self._context, self._work
+        self.conduct.raise_if_cut_short()
         self.conduct.end_autocommit()
         if context._transaction is None or not self._connection.in_transaction():  # noqa: SLF001
             context._transaction = self._connection.begin()  # noqa: SLF001

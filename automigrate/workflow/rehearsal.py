@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, event, pool
 from automigrate.alembic_bridge.directory import default_driver
 from automigrate.alembic_bridge.engine import lend_to_async
 from automigrate.alembic_bridge.env_run import EnvRun, in_thread, one_run_per_process
-from automigrate.alembic_bridge.manners import speak_as
+from automigrate.alembic_bridge.manners import speak_as, write_json_as
 from automigrate.alembic_bridge.mirror import Mirror
 from automigrate.database.session import VERSION_TABLE, SessionLostError
 from automigrate.database.url import scrub
@@ -303,6 +303,7 @@ class _Run:
         if connection is not None and connection is not ours:
             elsewhere = self._mirror.take_over(connection)
             speak_as(self._env_run.driver_of(connection), ours, self._rehearsal.raw)
+            write_json_as(connection, ours, self._rehearsal.raw)
             if connection.dialect.is_async and self._lent is None:
                 self._lent = lend_to_async(ours, self._rehearsal.raw)
         original(connection=ours, **self._rehearsal.arguments(given))

@@ -80,6 +80,57 @@ def test_h12_the_wait_grows_with_each_attempt(database: Database, altering: Proj
     assert asked[-5:-1] == ["100ms", "200ms", "400ms", "400ms"]
 
 
+SWALLOWING = """
+    try:
+        with op.get_bind().begin_nested():
+            op.execute("alter table account add column swallowed integer")
+    except sa.exc.DBAPIError:
+        pass
+    op.execute("create table after_it (id integer)")
+"""
+
+
+def test_a_revision_cannot_swallow_that_a_table_was_not_to_be_had(
+    database: Database, project: Project
+) -> None:
+    """Our time-out is not an answer for a script that catches errors: it runs again as a whole."""
+    project.add("r1", upgrade='op.execute("create table account (id integer)")')
+    automigrate.upgrade(database.url, project.scripts)
+    project.add("r2", upgrade=SWALLOWING)
+    with database.connect() as connection:
+        connection.execute("begin; select count(*) from account")
+        running = Background(database.url, project, lock_timeout=0.1, lock_timeout_max=0.2)
+        retried = until(lambda: running.told(RevisionRetried), "it was tried again")
+        connection.execute("commit")
+    assert running.finish().outcome is Outcome.MIGRATED
+    assert retried[0].sqlstate == "55P03"
+    assert database.rows("select swallowed from account") == []
+
+
+@pytest.mark.parametrize(
+    "trying",
+    ["set local lock_timeout = '50ms'", "lock table account in exclusive mode nowait"],
+    ids=["its own time-out", "nowait"],
+)
+def test_a_revision_may_swallow_what_it_asked_for(
+    trying: str, database: Database, project: Project
+) -> None:
+    """A script with a time-out or a NOWAIT of its own decides what its failure means."""
+    project.add("r1", upgrade='op.execute("create table account (id integer)")')
+    automigrate.upgrade(database.url, project.scripts)
+    asking = SWALLOWING.replace(
+        'op.execute("alter', f'op.execute("{trying}")\n            op.execute("alter'
+    )
+    project.add("r2", upgrade=asking)
+    with database.connect() as connection:
+        connection.execute("begin; lock table account in row exclusive mode")
+        running = Background(database.url, project)
+        assert running.finish().outcome is Outcome.MIGRATED
+        connection.execute("commit")
+    assert running.told(RevisionRetried) == []
+    assert database.rows("select * from after_it") == []
+
+
 def test_blockers_are_named_with_pid_application_age_and_query(
     database: Database, altering: Project
 ) -> None:
