@@ -262,7 +262,7 @@ def _journal_row(
     return journal._connection, revision  # noqa: SLF001
 
 
-def _lock(lock: AdvisoryLock) -> tuple[psycopg.Connection[Any], None]:
+def _lock(lock: AdvisoryLock, *_: Any) -> tuple[psycopg.Connection[Any], None]:
     return lock._session.connection, None  # noqa: SLF001
 
 
