@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -11,6 +12,7 @@ from automigrate.__main__ import main
 from tests.support.desk import Desk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.servers import Database
@@ -40,6 +42,14 @@ COMMANDS = (
     "generate -m more --scratch server",
     "upgrade --log-format json",
 )
+
+
+@pytest.fixture(autouse=True)
+def forget_models() -> Iterator[None]:
+    """Import the models of a test anew, and leave none to tests with packages of that name."""
+    sys.modules.pop("shop", None)
+    yield
+    sys.modules.pop("shop", None)
 
 
 @pytest.mark.parametrize("spoilt", SPOILT)
