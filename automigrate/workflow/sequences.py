@@ -188,7 +188,9 @@ def key_of_new_table(column: Any) -> Any:
     """
     if not _is_key_of_sequence(column):
         return column
+    sequence = column.default
     made = column._copy()  # noqa: SLF001 - as Alembic copies columns
+    sequence.column = column  # SQLAlchemy 2.0 hands it over to the copy
     made.default = None
     made.autoincrement = "auto" if _comes_with_serial(column) else False
     return made
