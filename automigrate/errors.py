@@ -191,10 +191,15 @@ class DatabaseUnavailableError(AutomigrateError):
         )
 
 
+def in_one_line(reason: str) -> str:
+    """Put what a driver says in several lines into one, without a full stop at its end."""
+    lines = (" ".join(line.split()).rstrip(".") for line in reason.splitlines())
+    return ". ".join(filter(None, lines))
+
+
 def _ended(reason: str) -> str:
-    """Put what a driver says in several lines into one, and end it as a sentence."""
-    lines = (line.strip().rstrip(".") for line in reason.splitlines())
-    text = ". ".join(filter(None, lines))
+    """End what a driver says as a sentence, in one line."""
+    text = in_one_line(reason)
     return text if text.endswith("?") else f"{text}."
 
 

@@ -133,8 +133,8 @@ def _upgrade(run: Run, session: Session, look: Look) -> Look:
             )
         run.note_behind(look)
         run.waiting.once(lock)
-        if run.is_right(look.at(lock.told)):
-            return look.at(lock.told)
+        if run.is_right(left := look.at(lock.told)):
+            return left
 
 
 def _under_lock(run: Run, session: Session, lock: AdvisoryLock) -> Look:
@@ -182,8 +182,8 @@ def _wait(run: Run, session: Session, look: Look) -> Look:
                     detail=f"after waiting {run.deadline.elapsed:.1f} s",
                 )
         run.waiting.once(lock)
-        if run.is_right(look.at(lock.told)):
-            return look.at(lock.told)
+        if run.is_right(left := look.at(lock.told)):
+            return left
 
 
 def _tidied(run: Run, session: Session, look: Look) -> Look:

@@ -117,12 +117,9 @@ def _known_of(settings: Settings) -> tuple[Status | None, dict[str, Size] | None
     if settings.database is None:
         return None, None
     from automigrate.workflow.policy import read_sizes
-    from automigrate.workflow.reaching import reaching
 
     with running.migrating(settings) as migrator, database_of(settings) as url:
         status = None
         with suppress(ScriptError):  # what is wrong with the scripts, the checks of them tell
             status = migrator.status()
-        database = DatabaseURL.parse(url)
-        with reaching(database):
-            return status, read_sizes(database)
+        return status, read_sizes(DatabaseURL.parse(url))

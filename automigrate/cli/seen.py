@@ -35,13 +35,10 @@ def pending_of(
         return pending_since(project, since or ("base",)), None
     from automigrate.cli.running import migrating
     from automigrate.workflow.policy import read_sizes
-    from automigrate.workflow.reaching import reaching
 
     with migrating(settings) as migrator, database_of(settings) as url:
         pending = pending_since(project, since) if since else migrator.status().pending
-        database = DatabaseURL.parse(url)
-        with reaching(database):
-            return pending, read_sizes(database)
+        return pending, read_sizes(DatabaseURL.parse(url))
 
 
 def look_at(settings: Settings, project: Project, pending: Sequence[str]) -> list[RevisionSeen]:

@@ -160,7 +160,7 @@ class AdvisoryLock:
                 is durable and no journal row is open.
         """
         told = _HEADS_END.join(sorted(heads))
-        if len(told) > LONGEST_TOLD or told.count(_HEADS_END) >= max(len(heads), 1):
+        if len(told) > LONGEST_TOLD or any(_HEADS_END in head for head in heads):
             told = ""
         self._execute(RELEASE, {"key": self.key, "channel": self.channel, "heads": told})
 

@@ -11,7 +11,12 @@ from automigrate.database.session import Session, SessionLostError
 from automigrate.database.source import URLSource
 from automigrate.database.watchdog import Watchdog
 from automigrate.deadline import jittered
-from automigrate.errors import AutomigrateError, DatabaseUnavailableError, PermissionDeniedError
+from automigrate.errors import (
+    AutomigrateError,
+    DatabaseUnavailableError,
+    PermissionDeniedError,
+    in_one_line,
+)
 from automigrate.events import ConnectionRetried, Phase, PhaseEntered
 from automigrate.options import Mode
 from automigrate.sqlstate import Fault, classify, classify_connecting, driver_error
@@ -164,8 +169,7 @@ class Connector:
         """Text of an error in one line, without secrets."""
         from automigrate.database.redaction import scrub
 
-        lines = (" ".join(line.split()).rstrip(".") for line in str(error).splitlines())
-        return scrub(". ".join(filter(None, lines)), self._source.secrets)
+        return scrub(in_one_line(str(error)), self._source.secrets)
 
     def _connected(self) -> psycopg.Connection[Any]:
         import psycopg

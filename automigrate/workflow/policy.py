@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from automigrate.workflow.findings import Finding, Level
+from automigrate.workflow.reaching import reaching
 from automigrate.workflow.recording import LockMode
 
 if TYPE_CHECKING:
@@ -91,8 +92,12 @@ class Policy:
 
 
 def read_sizes(url: DatabaseURL) -> dict[str, Size]:
-    """Read the sizes of all tables of the real database; one query, no lock worth naming."""
-    with psycopg.connect(url.conninfo(), autocommit=True) as connection:
+    """Read the sizes of all tables of the real database; one query, no lock worth naming.
+
+    Raises:
+        DatabaseUnavailableError: it cannot be asked.
+    """
+    with reaching(url), psycopg.connect(url.conninfo(), autocommit=True) as connection:
         return {name: Size(rows=rows, size=size) for name, rows, size in connection.execute(SIZES)}
 
 
