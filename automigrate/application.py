@@ -127,7 +127,7 @@ class Application:
             work = Work(
                 session=session,
                 client=ClientCursor(session.connection),
-                prepared=Prepared(),
+                prepared=Prepared(session.connection),
                 lock=self._lock,
                 journal=self._journal,
                 observer=observer,

@@ -24,7 +24,14 @@ from sqlalchemy.types import TypeEngine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Functions", "irreversible", "obstacle"]
+__all__ = [
+    "BUILTINS",
+    "NOT_TO_BE_CALLED",
+    "Functions",
+    "builds_sql",
+    "irreversible",
+    "obstacle",
+]
 
 _PACKAGES = {
     "alembic",
@@ -49,14 +56,14 @@ _CONNECTING = {
     "engine_from_config",
     "run_async",
 }
-_BUILTINS = frozenset(
+BUILTINS = frozenset(
     """bool bytes dict enumerate False float frozenset int isinstance len list map max min None
     object property range repr reversed set slice sorted str sum super True tuple type zip
     Exception NotImplementedError RuntimeError TypeError ValueError""".split()  # noqa: SIM905
 )
 _OFFLINE = {"as_sql", "is_offline_mode"}
 """Who asks takes another way offline, and that is not the one to record."""
-_NOT_TO_BE_CALLED = _OFFLINE | _CONNECTING
+NOT_TO_BE_CALLED = _OFFLINE | _CONNECTING
 _VALUES: tuple[type, ...] = (
     str,
     bytes,
@@ -134,7 +141,7 @@ def _check(
             _check_import(node)
         elif isinstance(node, ast.Await | ast.Global | ast.Nonlocal):
             raise _ObstacleError(f"it uses {type(node).__name__.lower()}")
-        elif (isinstance(node, ast.Attribute) and node.attr in _NOT_TO_BE_CALLED) or refused(node):
+        elif (isinstance(node, ast.Attribute) and node.attr in NOT_TO_BE_CALLED) or refused(node):
             raise _ObstacleError(f"it uses {ast.unparse(node)}")
     for chain in _chains(nodes):
         root, *attributes = chain
@@ -230,7 +237,7 @@ def _is_harmless(module: str) -> bool:
 
 def _check_object(root: str, attributes: list[str], module: types.ModuleType) -> None:
     if root not in vars(module):
-        if root in _BUILTINS or not hasattr(builtins, root):
+        if root in BUILTINS or not hasattr(builtins, root):
             return  # a name that is nowhere raises NameError when it is run
         raise _ObstacleError(f"it uses {root}()")
     found: Any = vars(module)[root]
@@ -240,11 +247,12 @@ def _check_object(root: str, attributes: list[str], module: types.ModuleType) ->
             break
         name = f"{name}.{attribute}"
         found = getattr(found, attribute, None)
-    if not _builds_sql(found):
+    if not builds_sql(found):
         raise _ObstacleError(f"it uses {name}, which may do more than build SQL")
 
 
-def _builds_sql(found: Any) -> bool:
+def builds_sql(found: Any) -> bool:
+    """Whether an object of a script's namespace is known to do nothing but build SQL."""
     if isinstance(found, (*_VALUES, TypeEngine, ClauseElement)):
         return True
     if isinstance(found, type) and issubclass(found, TypeEngine | ClauseElement | enum.Enum):

@@ -13,15 +13,20 @@ from __future__ import annotations
 
 import ast
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from alembic.ddl.impl import DefaultImpl
 from psycopg import ClientCursor
+from sqlalchemy.schema import ExecutableDDLElement
+from sqlalchemy.sql.elements import TextClause
 
 from automigrate.alembic_bridge import harmless
+from automigrate.alembic_bridge.bytecode import only_builds_sql
 from automigrate.alembic_bridge.conduct import ENDS_TRANSACTION, RESETS, RUNS_ALONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     import psycopg
@@ -46,6 +51,9 @@ _MAY_END_TRANSACTION = re.compile(
     rf";{_NOTHING}(?:abort|begin|commit|deallocate|end|prepare|release|rollback|savepoint|start)\b",
     re.IGNORECASE,
 )
+
+# Two colons are a cast.
+_STANDING_FOR_OTHERS = re.compile(r"%|\\|(?<!:):(?:::)*(?!:)")
 
 # What leads to a connection or a result.
 _ANSWERING = {
@@ -96,6 +104,11 @@ class Recorder:
         """
         if parameters or cursor.connection is not self._connection:
             raise NeedsAnswerError
+        if "%" in statement and parameters is not None:  # doubled for the driver
+            statement = ClientCursor(self._connection).mogrify(statement, parameters)
+        self._note(statement)
+
+    def _note(self, statement: str) -> None:
         if (
             not _WITHOUT_ANSWER.match(statement)
             or RUNS_ALONE.match(statement)
@@ -104,21 +117,80 @@ class Recorder:
             or _MAY_END_TRANSACTION.search(statement)
         ):
             raise NeedsAnswerError
-        if "%" in statement and parameters is not None:  # doubled for the driver
-            statement = ClientCursor(self._connection).mogrify(statement, parameters)
         self.statements.append(statement)
 
-    def record(self, upgrade: Callable[..., object], arguments: dict[str, Any]) -> list[str] | None:
-        """Run a script's function; `None` where it must be run statement by statement."""
+    def record(
+        self, upgrade: Callable[..., object], arguments: dict[str, Any], impl: DefaultImpl
+    ) -> list[str] | None:
+        """Run a script's function; `None` where it must be run statement by statement.
+
+        Args:
+            upgrade: the function.
+            arguments: its own.
+            impl: where Alembic's operations execute what they make.
+        """
         try:
-            upgrade(**arguments)
+            with self._taking_directly(impl):
+                upgrade(**arguments)
         except (Exception, SystemExit):  # noqa: BLE001 - told when it is run in its turn
             return None
         return self.statements
 
+    @contextmanager
+    def _taking_directly(self, impl: DefaultImpl) -> Iterator[None]:
+        """Spare an operation what SQLAlchemy prepares for an answer, which nobody is to get.
+
+        Compiling is a third of what it does for a statement; cursor, execution context, events and
+        result are the rest.
+        """
+        if type(impl)._exec is not DefaultImpl._exec:  # noqa: SLF001 - the one way of all operations
+            yield
+            return
+        original = impl._exec  # noqa: SLF001
+
+        def execute(construct: Any, options: Any = None, *others: Any, **named: Any) -> Any:
+            text = None if options or others or named else _text_of(construct, impl)
+            if text is None:
+                return original(construct, options, *others, **named)
+            return self._note(text)
+
+        setattr(impl, "_exec", execute)  # noqa: B010 - mypy sees a method
+        try:
+            yield
+        finally:
+            del impl._exec  # noqa: SLF001
+
+
+def _text_of(construct: Any, impl: DefaultImpl) -> str | None:
+    """Return what SQLAlchemy would give to the driver, where that is easily told.
+
+    That is DDL without options of its own, and text in which nothing stands for something else: a
+    name after a colon, an escaped colon, a percent sign, which the driver wants doubled.
+    """
+    if isinstance(construct, ExecutableDDLElement):
+        connection = impl.connection
+        own = type(construct)._execute_on_connection  # noqa: SLF001
+        if (
+            connection is None
+            or own is not ExecutableDDLElement._execute_on_connection  # noqa: SLF001
+            or construct.get_execution_options()
+            or connection.get_execution_options().get("schema_translate_map")
+        ):
+            return None
+        text = str(construct.compile(dialect=connection.dialect))
+        return None if "%" in text else text
+    if type(construct) is TextClause and not construct.get_execution_options():
+        construct = None if construct._bindparams else construct.text  # noqa: SLF001
+    if not isinstance(construct, str) or _STANDING_FOR_OTHERS.search(construct):
+        return None
+    return construct
+
 
 def is_plain(module: ModuleType, text: ScriptText, function: str = "upgrade") -> bool:
     """Whether a script's function may be run just to see its statements."""
+    called = getattr(module, function, None)
+    if called is not None and only_builds_sql(called, module, _ANSWERING | _CHANGING):
+        return True
     return harmless.obstacle(module, text.functions, function, _asks) is None
 
 

@@ -96,7 +96,8 @@ class RevisionTransaction:
         self.conduct = Conduct(
             work, context, self.revision, loose=loose, begin_again=self._announce
         )
-        self._text = ScriptText(work.graph[self.revision].file)
+        graph = work.graph
+        self._text = ScriptText(graph[self.revision].file, graph.seals.get(self.revision))
         self._way_back: WayBack | None = None
         self._prepared = False
         self._recorded: list[str] | None = None
@@ -179,7 +180,8 @@ class RevisionTransaction:
         with suppress(Exception):  # told when the script is run
             if is_plain(self._step.revision.module, self._text):
                 with self._recording() as recorder:
-                    return recorder.record(self._step.migration_fn, self._arguments)
+                    function = self._step.migration_fn
+                    return recorder.record(function, self._arguments, self._context.impl)
         return None
 
     def _may_be_sent_whole(self) -> bool:
@@ -315,8 +317,7 @@ class RevisionTransaction:
         """Return the same for a message, and with it the demand that the lock is ours."""
         asynchronous = [ASYNCHRONOUS_COMMIT] if self._asynchronous else []
         demanded = [self._work.lock.demand(), MESSAGE_SETTINGS, *asynchronous]
-        arguments = self._work.client.mogrify("%s, %s", self._settings)
-        return Repeated(f"select {', '.join(demanded)}", "text, text", arguments)
+        return Repeated(f"select {', '.join(demanded)}", "text, text", self._settings)
 
     def _protection(self) -> list[str]:
         session = self._work.session

@@ -103,7 +103,7 @@ class VersionUpdate(HeadMaintainer):
             definition = CHECKED.format(statement=definition, last=len(versions) + 1)
             arguments.append(MARK + UNMET.format(doing=doing, table=self.context.version_table))
         types = ", ".join(["text"] * len(arguments))
-        return Repeated(definition, types, ", ".join(map(self._literal, arguments)))
+        return Repeated(definition, types, tuple(arguments))
 
     def _literal(self, text: str) -> str:
         return sql.Literal(text).as_string(self._connection)

@@ -48,7 +48,6 @@ values ($1, $2, $3, 'applied', $4, $5, $6, $7, $8, transaction_timestamp(), cloc
 APPLIED_TYPES = """\
 text, text[], text, text, boolean, text, text, text, text, integer, text, text, text, text, text, \
 text"""
-APPLIED_ARGUMENTS = ", ".join(["%s"] * 16)
 
 PROGRESS = "update {journal} set phase = %s, progress = %s::jsonb where id = %s"
 
@@ -227,20 +226,11 @@ class Journal:
 
         No earlier row of the revision may be open.
         """
-        arguments = self._mogrify(
-            APPLIED_ARGUMENTS,
-            (
-                revision,
-                list(down_revisions),
-                direction,
-                checksum,
-                compatible,
-                downgrade_sql,
-                signature,
-                obstacle or None,
-                *self._origin,
-                *self._saved,
-            ),
+        arguments = (
+            *(revision, tuple(down_revisions), direction, checksum, compatible),
+            *(downgrade_sql, signature, obstacle or None),
+            *self._origin,
+            *self._saved,
         )
         return Repeated(self._compose(APPLIED).decode(), APPLIED_TYPES, arguments)
 

@@ -8,9 +8,17 @@ one of several statements in a message.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-__all__ = ["Prepared", "Repeated"]
+from psycopg import pq
+
+if TYPE_CHECKING:
+    import psycopg
+
+__all__ = ["Argument", "Prepared", "Repeated"]
+
+Argument = str | int | bool | tuple[str, ...] | None
+"""What a parameter can be; a tuple is an array of text."""
 
 
 class Repeated(NamedTuple):
@@ -20,8 +28,8 @@ class Repeated(NamedTuple):
     """Its text, with `$1` and so on; the same every time."""
     types: str
     """Of its parameters, as SQL."""
-    arguments: str
-    """This time's, as SQL."""
+    arguments: tuple[Argument, ...]
+    """This time's."""
 
 
 class Prepared:
@@ -31,7 +39,9 @@ class Prepared:
     anything that may have done so calls `forget`; then they are prepared anew, by new names.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._encoding = connection.info.encoding
+        self._escape = pq.Escaping(connection.pgconn).escape_literal
         self._names: dict[str, str] = {}
         self._made = 0
         # A pooler may lend us a session on which an earlier run has left its own.
@@ -45,8 +55,21 @@ class Prepared:
             self._made += 1
             name = self._names[repeated.definition] = f"{self._prefix}_{self._made}"
             statements.append(f"prepare {name} ({repeated.types}) as {repeated.definition}")
-        return [*statements, f"execute {name} ({repeated.arguments})"]
+        arguments = ", ".join(map(self._literal, repeated.arguments))
+        return [*statements, f"execute {name} ({arguments})"]
 
     def forget(self) -> None:
         """Prepare anew what is asked for next."""
         self._names.clear()
+
+    def _literal(self, value: Argument) -> str:
+        """Write a value as SQL; a twentieth of what adapting it by its type takes."""
+        match value:
+            case None:
+                return "null"
+            case str():
+                return bytes(self._escape(value.encode(self._encoding))).decode(self._encoding)
+            case bool() | int():
+                return str(value)
+            case _:
+                return f"array[{', '.join(map(self._literal, value))}]::text[]"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +17,14 @@ if TYPE_CHECKING:
 
     from automigrate.scripts.location import ScriptLocation
 
-__all__ = ["ScriptFiles", "content", "list_directories", "list_names", "list_scripts"]
+__all__ = [
+    "ScriptFiles",
+    "content",
+    "digest_of",
+    "list_directories",
+    "list_names",
+    "list_scripts",
+]
 
 IGNORED_BEGINNINGS = (".#", "__init__")  # Alembic: (?!\.\#|__init__)(.*\.py)(c|o)?$
 COMPILED_ENDINGS = (".pyc", ".pyo")
@@ -115,6 +123,11 @@ def content(path: str) -> bytes:
     except OSError as error:
         reason = f"{type(error).__name__}: {error.strerror}"
         raise ScriptImportError(file=path, reason=reason) from error
+
+
+def digest_of(content: bytes) -> str:
+    """Hash the bytes of a script: SHA-256, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def _directories(location: ScriptLocation) -> Iterator[tuple[str, list[str]]]:

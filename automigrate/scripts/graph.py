@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from automigrate.errors import ConfigurationError
@@ -9,7 +10,9 @@ from automigrate.scripts import ordering, targets
 from automigrate.scripts.lineage import Lineage, Revision
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Mapping
+
+    from automigrate.scripts.locked import Seal
 
 __all__ = ["Revision", "ScriptGraph"]
 
@@ -20,6 +23,18 @@ class ScriptGraph(Lineage):
     Pure: no file, no database, no clock. Methods that take revision ids raise `KeyError` for one
     that no script defines; a name that came from a user goes through `resolve` first.
     """
+
+    def __init__(
+        self, revisions: Iterable[Revision], seals: Mapping[str, Seal] = MappingProxyType({})
+    ) -> None:
+        """Check the revisions, see `Lineage`.
+
+        Args:
+            revisions: what the scripts define.
+            seals: what a lock file says of the scripts, by revision.
+        """
+        super().__init__(revisions)
+        self.seals = seals
 
     def resolve(self, target: str, *, current: Collection[str] = ()) -> tuple[str, ...]:
         """Resolve the target of an upgrade into revision ids; empty for ``base``.

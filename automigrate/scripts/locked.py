@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from automigrate.values import frozen
 
-__all__ = ["LockDifferences", "LockFile", "LockedHeads", "LockedScript"]
+__all__ = ["LockDifferences", "LockFile", "LockedHeads", "LockedScript", "Seal"]
 
 
 @frozen
@@ -40,6 +42,7 @@ class LockedScript:
         down_revisions: as written in it; these three are `None` in a lock of format 1.
         depends_on: as written in it.
         branch_labels: as written in it.
+        digest: SHA-256 of its bytes; `None` in a lock of format 1 or 2.
     """
 
     file: str
@@ -49,6 +52,7 @@ class LockedScript:
     down_revisions: tuple[str, ...] | None = None
     depends_on: tuple[str, ...] | None = None
     branch_labels: tuple[str, ...] | None = None
+    digest: str | None = None
 
 
 @frozen
@@ -84,3 +88,12 @@ class LockDifferences:
 
     def __bool__(self) -> bool:
         return self != LockDifferences()
+
+
+class Seal(NamedTuple):
+    """What a lock knows of a script as long as its bytes are the same."""
+
+    digest: str
+    """SHA-256 of its bytes."""
+    checksum: str
+    """Of its substance and its SQL files."""

@@ -2,7 +2,7 @@
 
 Alembic opens every script to know the history, and so does `reader.read`. With a lock that fits the
 names, the sizes of all scripts and the content of the heads, the lines of the lock are the history;
-the scripts that are about to run are opened and compared with their lines before.
+the scripts that are about to run are opened before, and compared with their lines.
 """
 
 # `os` throughout, for the sake of a thousand scripts.
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from automigrate.errors import AutomigrateError
 from automigrate.scripts import lockfile
-from automigrate.scripts.files import content, list_names
+from automigrate.scripts.files import content, digest_of, list_names
 from automigrate.scripts.graph import Revision, ScriptGraph
 from automigrate.scripts.identifiers import identify
+from automigrate.scripts.locked import Seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,7 +49,8 @@ def read_locked(location: ScriptLocation) -> ScriptGraph | None:
             return None
         if any(os.stat(start + line[0]).st_size != line[2] for line in lines):
             return None
-        graph = ScriptGraph(_revision(start, line) for line in lines)
+        seals = {line[1]: Seal(digest=line[7], checksum=line[3]) for line in lines}
+        graph = ScriptGraph((_revision(start, line) for line in lines), seals)
     except (OSError, TypeError, LookupError, ValueError, AutomigrateError):
         return None  # whatever it is, the scripts themselves tell
     return graph if set(graph.heads) == set(summary.heads) else None
@@ -62,14 +64,18 @@ def agrees(graph: ScriptGraph, revisions: Iterable[str]) -> bool:
     """
     for name in revisions:
         known = graph[name]
-        found = identify(content(known.file), known.file)
+        source = content(known.file)
+        seal = graph.seals.get(name)
+        if seal is not None and seal.digest == digest_of(source):
+            continue
+        found = identify(source, known.file)
         if found is None or found._replace(doc="") != known._replace(doc=""):
             return False
     return True
 
 
 def _revision(start: str, line: Sequence[Any]) -> Revision:
-    file, revision, _size, _checksum, down_revisions, depends_on, branch_labels = line
+    file, revision, _size, _checksum, down_revisions, depends_on, branch_labels, _digest = line
     path = start + file
     return Revision(
         revision,

@@ -9,8 +9,9 @@ would cost more than the rest of the look), and the content of the scripts of th
 the scripts are read as if there were no lock. `compare` checks the content of all of them.
 
 The second section has a line per script, from which `locked_graph` knows the history when something
-is pending. Format 1 had no identifiers there: its first section serves as ever, its history is read
-from the scripts.
+is pending, and the checksums of the scripts whose bytes are still the same, which spares parsing
+them. Format 1 had no identifiers there, and format 2 no digests: their first section serves as
+ever, the history is read from the scripts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Any
 
 from automigrate.errors import ScriptError, ScriptImportError
-from automigrate.scripts.files import content, list_directories, list_names
+from automigrate.scripts.files import content, digest_of, list_directories, list_names
 from automigrate.scripts.locked import LockDifferences, LockedHeads, LockedScript, LockFile
 from automigrate.scripts.stamp import Remembered, stamp
 
@@ -47,8 +48,9 @@ __all__ = [
 ]
 
 NAME = "automigrate.lock"
-FORMAT = 2
-FORMATS = (1, FORMAT)
+FORMAT = 3
+"""To be raised with every change of what a checksum is taken over, too: see `Seal`."""
+FORMATS = (1, 2, FORMAT)
 SIZED_SCRIPTS = 20
 HEADER = """\
 # Written by `automigrate lock`; commit it. After a conflict in git, `automigrate merge` brings the
@@ -143,7 +145,7 @@ def lines(location: ScriptLocation) -> list[list[Any]] | None:
     """Read the second section alone and fast: file, revision, size and so on of each script.
 
     Returns:
-        What is written there, unchecked (see `locked_graph`); `None` where it has no identifiers.
+        What is written there, unchecked (see `locked_graph`); `None` in an earlier format.
     """
     text = _read(location, whole=True)
     head, _, section = (text or "").partition(f"\n{SCRIPTS_SECTION}\n")
@@ -256,26 +258,33 @@ def _locked(location: ScriptLocation, script: Revision) -> LockedScript:
         down_revisions=script.down_revisions,
         depends_on=script.depends_on,
         branch_labels=script.branch_labels,
+        digest=digest_of(text.source),
     )
 
 
 def _entry(
-    file: str, revision: str, size: int, digest: str, *identifiers: list[str]
+    file: str,
+    revision: str,
+    size: int,
+    checksum: str,
+    *identifiers_and_digest: Any,
 ) -> LockedScript:
-    """Make the value of a line: of format 1 without identifiers, of format 2 with all three.
+    """Make the value of a line: format 1 ends here, format 2 has identifiers, 3 a digest, too.
 
     Raises:
         TypeError, ValueError: it is something else.
     """
+    identifiers, digest = identifiers_and_digest[:3], identifiers_and_digest[3:]
     down, depends_on, labels = map(tuple, identifiers) if identifiers else (None, None, None)
     return LockedScript(
         file=str(file),
         revision=str(revision),
         size=int(size),
-        checksum=str(digest),
+        checksum=str(checksum),
         down_revisions=down,
         depends_on=depends_on,
         branch_labels=labels,
+        digest=str(*digest) if digest else None,
     )
 
 

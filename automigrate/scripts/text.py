@@ -6,20 +6,30 @@ import ast
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from automigrate.scripts.checksum import checksum_of_tree
 from automigrate.scripts.companions import ENDING, checksum_with_companions
-from automigrate.scripts.files import content
+from automigrate.scripts.files import content, digest_of
 from automigrate.scripts.identifiers import syntax_tree
+
+if TYPE_CHECKING:
+    from automigrate.scripts.locked import Seal
 
 __all__ = ["ScriptText"]
 
 
 @dataclass(frozen=True)
 class ScriptText:
-    """A script's source; only where there is one (`exists`)."""
+    """A script's source; only where there is one (`exists`).
+
+    Attributes:
+        path: of the file.
+        seal: what the lock file knows of it.
+    """
 
     path: str
+    seal: Seal | None = None
 
     @cached_property
     def exists(self) -> bool:
@@ -51,10 +61,11 @@ class ScriptText:
         Raises:
             ScriptImportError: it, or one of those, cannot be read, or it has a syntax error.
         """
-        own = checksum_of_tree(self.tree)
-        if ENDING.encode() not in self.source:  # the search takes as long as the hash
-            return own
-        return checksum_with_companions(own, self.tree, self.path)
+        if ENDING.encode() in self.source:  # the search takes as long as the hash
+            return checksum_with_companions(checksum_of_tree(self.tree), self.tree, self.path)
+        if self.seal is not None and self.seal.digest == digest_of(self.source):
+            return self.seal.checksum
+        return checksum_of_tree(self.tree)
 
     @cached_property
     def functions(self) -> dict[str, ast.FunctionDef]:

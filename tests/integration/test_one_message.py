@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+import sqlalchemy as sa
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 
 import automigrate
 from automigrate import StoppedError, UpgradeError
+from automigrate.alembic_bridge import recording
 from automigrate.alembic_bridge.transaction import RevisionTransaction
+from automigrate.alembic_bridge.watch import Watch
+from automigrate.database.url import DatabaseURL
 from automigrate.events import RevisionApplied, RevisionRetried, RevisionStarted
 from automigrate.testing import faults
 from automigrate.testing.faults import Point
@@ -83,6 +89,56 @@ def test_operations_types_and_enums_are_as_statement_by_statement(
     assert database.dump_schema() == other_database.dump_schema()
     rows = "select id, kind::text, note from item order by id"
     assert database.rows(rows) == other_database.rows(rows) == [(1, "a", "50 %"), (2, "b", None)]
+
+
+def test_operations_are_noted_as_sqlalchemy_would_send_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is taken before it gets to a cursor is what would have come there."""
+    table = sa.Table("t", sa.MetaData(schema="s"), sa.Column("id", sa.Integer(), primary_key=True))
+
+    def upgrade(op: Operations) -> None:
+        for statement in (
+            "create table a (b text default 'x'::text)",
+            "insert into a values ('12:30'), ('a\\:b'), ('50 %'), (E'\\\\:c')",
+            "update a set b = ':::' where b like '%:'",
+            sa.text("comment on table a is '100 %'"),
+            sa.text("delete from a"),
+            sa.text("delete from a").execution_options(no_parameters=True),
+            sa.DDL("create schema s"),  # type: ignore[no-untyped-call]
+            sa.DDL("comment on schema s is '%%(x)s'"),  # type: ignore[no-untyped-call]
+            sa.schema.CreateTable(table),
+            sa.schema.SetTableComment(sa.Table("u", sa.MetaData(), comment="5 % \\ '")),
+        ):
+            op.execute(statement)
+        op.create_table(
+            "v",
+            sa.Column("kind", sa.Enum("a", "b%", name="kind"), comment="what: it is"),
+            sa.Column("part", sa.Numeric(3), sa.CheckConstraint("part % 2 = 0", name="even")),
+        )
+        op.create_index("i", "v", [sa.text("(part::text)")], postgresql_where=sa.text("part > 0"))
+        op.alter_column("v", "part", server_default=sa.text("'1'::numeric"))
+        op.bulk_insert(sa.table("v", sa.column("part")), [])
+
+    monkeypatch.setattr(recording, "_text_of", lambda *_: None)
+    sent = recorded(database, upgrade)
+    monkeypatch.undo()
+    assert recorded(database, upgrade) == sent
+    assert len(sent) == 15
+
+
+def recorded(database: Database, upgrade: Callable[[Operations], None]) -> list[str]:
+    """Record what a function does."""
+    engine = sa.create_engine(DatabaseURL.parse(database.url).sqlalchemy_url())
+    with engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        context = MigrationContext.configure(connection)
+        with Watch(connection, raw).recording() as recorder:
+            found = recorder.record(lambda: upgrade(Operations(context)), {}, context.impl)
+        assert found is not None
+    engine.dispose()
+    return found
 
 
 def test_a_failing_statement_is_named_and_all_is_undone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from automigrate.scripts import lockfile
 from automigrate.scripts.location import ScriptLocation
 from automigrate.scripts.locked_graph import agrees, read_locked
 from automigrate.scripts.reader import read
+from automigrate.scripts.text import ScriptText
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,11 +61,14 @@ def lock_text(location: ScriptLocation) -> str:
     return (location.directory / lockfile.NAME).read_text()
 
 
-def older(text: str) -> str:
-    """Make what format 1 wrote of it."""
+def older(text: str, form: int) -> str:
+    """Make what format 1 or 2 wrote of it."""
     head, _, lines = text.partition("[scripts]\n")
-    cut = [f"{line[: line.index(', [')]}]" for line in lines.splitlines()]
-    return head.replace("format = 2", "format = 1") + "[scripts]\n" + "\n".join(cut) + "\n"
+    cut = ""
+    for line in lines.splitlines():
+        file, _, values = line.partition(" = ")
+        cut += f"{file} = {json.dumps(json.loads(values)[: {1: 3, 2: 6}[form]])}\n"
+    return f"{head.replace('format = 3', f'format = {form}')}[scripts]\n{cut}"
 
 
 def test_it_is_the_history_of_the_scripts(location: ScriptLocation) -> None:
@@ -115,19 +120,54 @@ def test_a_script_that_must_be_run_to_tell_is_no_agreement(location: ScriptLocat
     assert not agrees(found, ["d"])
 
 
-def test_a_lock_of_the_earlier_format_serves_the_look_alone(location: ScriptLocation) -> None:
+def test_a_checksum_is_taken_from_the_lock_as_long_as_the_bytes_are_the_same(
+    location: ScriptLocation,
+) -> None:
+    """A script that is not parsed has the checksum that it would have when parsed."""
+    found = read_locked(location)
+    assert found is not None
+    for name in found:
+        sealed = ScriptText(found[name].file, found.seals[name])
+        assert sealed.checksum == ScriptText(found[name].file).checksum
+        assert "tree" not in vars(sealed)
+    path = location.version_locations[0] / "c.py"
+    path.write_text(path.read_text().replace("'left'", "'lfet'"))
+    changed = ScriptText(str(path), found.seals["c"])
+    assert changed.checksum == ScriptText(str(path)).checksum != found.seals["c"].checksum
+
+
+def test_a_script_with_sql_files_is_parsed_all_the_same(location: ScriptLocation) -> None:
+    """Its checksum covers them, and its own bytes say nothing of theirs."""
+    companion = location.version_locations[0] / "more.sql"
+    companion.write_text("create table t ();")
+    path = write(location, "e", "d")
+    with path.open("a") as script:
+        script.write('\n\nfrom pathlib import Path\nFILE = Path(__file__).with_name("more.sql")\n')
+    lockfile.write(location, read(location))
+    found = read_locked(location)
+    assert found is not None
+    companion.write_text("create table u ();")
+    sealed = ScriptText(found["e"].file, found.seals["e"])
+    assert sealed.checksum == ScriptText(found["e"].file).checksum != found.seals["e"].checksum
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_a_lock_of_an_earlier_format_serves_the_look_alone(
+    location: ScriptLocation, form: int
+) -> None:
     """It is believed as before; the history is read from the scripts."""
     path = location.directory / lockfile.NAME
-    path.write_text(older(lock_text(location)))
+    path.write_text(older(lock_text(location), form))
     trusted = lockfile.trusted(location)
     assert trusted is not None
     assert trusted.heads == ("d",)
     assert read_locked(location) is None
     whole = lockfile.load(location)
     assert whole is not None
-    assert [item.down_revisions for item in whole.scripts] == [None] * 4
+    assert [item.digest for item in whole.scripts] == [None] * 4
+    assert all((item.down_revisions is None) == (form == 1) for item in whole.scripts)
     assert not lockfile.compare(location, whole, read(location))
-    assert lockfile.render(whole) == lock_text(location).replace("format = 1", "format = 2")
+    assert lockfile.render(whole) == lock_text(location).replace(f"format = {form}", "format = 3")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +177,7 @@ def test_a_lock_of_the_earlier_format_serves_the_look_alone(location: ScriptLoca
         ('"versions/c.py" = ["c"', '"versions/c.py" = ["x"'),
         ('["a"]', '["nowhere"]'),
         ("[scripts]", "[others]"),
-        (', [], []]\n"versions/b', ', []]\n"versions/b'),
+        (', [], [], "', ', [], "'),
         ("= [", "= "),
     ],
 )

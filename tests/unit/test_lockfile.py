@@ -300,7 +300,7 @@ def test_a_lock_that_is_no_text_is_refused(location: ScriptLocation) -> None:
 def test_a_newer_format_is_left_alone(location: ScriptLocation) -> None:
     """A lock of a newer automigrate is not used, and no fault."""
     path = lock_path(location)
-    path.write_text(path.read_text().replace("format = 2", "format = 3"))
+    path.write_text(path.read_text().replace("format = 3", "format = 4"))
     assert lockfile.trusted(location) is None
     assert lockfile.load(location) is None
 

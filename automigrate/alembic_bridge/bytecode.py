@@ -1,0 +1,92 @@
+"""Whether a function may be called just to see its SQL, told from its compiled code.
+
+`harmless` proves that by the syntax tree, and says what is in the way. Making the tree takes longer
+than everything else that is done for a small revision, and the function has been compiled anyway.
+In nearly all revisions the names in the compiled code tell enough: each must be harmless wherever
+it could be looked up, as a global or as an attribute of a module. Where they do not, or there are
+instructions that are not known here, nothing is known, and the syntax tree has to be asked.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dis
+import types
+from typing import TYPE_CHECKING, Any
+
+from automigrate.alembic_bridge.harmless import BUILTINS, NOT_TO_BE_CALLED, builds_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+__all__ = ["only_builds_sql"]
+
+# Of Python 3.11 to 3.14. None of them imports, stores anywhere but in a local variable, makes a
+# function, or catches an exception; those of a `with` look like it, see `_catches`.
+_NAMES = """\
+CACHE EXTENDED_ARG NOP NOT_TAKEN PUSH_NULL POP_TOP RESUME COPY SWAP TO_BOOL
+BUILD_CONST_KEY_MAP BUILD_LIST BUILD_MAP BUILD_STRING BUILD_TUPLE DICT_MERGE DICT_UPDATE LIST_APPEND
+LIST_EXTEND LIST_TO_TUPLE UNPACK_SEQUENCE CALL CALL_FUNCTION_EX CALL_KW KW_NAMES PRECALL
+CONVERT_VALUE FORMAT_SIMPLE FORMAT_VALUE FORMAT_WITH_SPEC BINARY_OP BINARY_SUBSCR COMPARE_OP
+CONTAINS_OP IS_OP UNARY_NEGATIVE UNARY_NOT LOAD_ATTR LOAD_COMMON_CONSTANT LOAD_CONST LOAD_GLOBAL
+LOAD_METHOD LOAD_SMALL_INT LOAD_FAST LOAD_FAST_BORROW LOAD_FAST_BORROW_LOAD_FAST_BORROW
+LOAD_FAST_CHECK LOAD_FAST_LOAD_FAST STORE_FAST STORE_FAST_LOAD_FAST STORE_FAST_STORE_FAST
+GET_ITER FOR_ITER END_FOR POP_ITER JUMP_BACKWARD JUMP_FORWARD POP_JUMP_IF_FALSE POP_JUMP_IF_NONE
+POP_JUMP_IF_NOT_NONE POP_JUMP_IF_TRUE POP_JUMP_FORWARD_IF_FALSE POP_JUMP_FORWARD_IF_NONE
+POP_JUMP_FORWARD_IF_NOT_NONE POP_JUMP_FORWARD_IF_TRUE POP_JUMP_BACKWARD_IF_FALSE
+POP_JUMP_BACKWARD_IF_TRUE BEFORE_WITH LOAD_SPECIAL PUSH_EXC_INFO WITH_EXCEPT_START POP_EXCEPT
+RERAISE RETURN_CONST RETURN_VALUE
+"""
+_INSTRUCTIONS = frozenset(dis.opmap[name] for name in _NAMES.split() if name in dis.opmap)
+
+
+def only_builds_sql(
+    function: Callable[..., object], module: types.ModuleType, refused: Collection[str]
+) -> bool:
+    """Whether all that a script's function does is build SQL; `False`: nothing is known.
+
+    Args:
+        function: what would be called.
+        module: the imported script.
+        refused: names that it must not use.
+    """
+    if not isinstance(function, types.FunctionType) or function.__globals__ is not vars(module):
+        return False
+    code = function.__code__
+    names, instructions = code.co_names, code.co_code[::2]
+    return (
+        not code.co_freevars
+        and _INSTRUCTIONS.issuperset(instructions)
+        and not _catches(instructions)
+        and NOT_TO_BE_CALLED.isdisjoint(names)
+        and not any(name in refused for name in names)
+        and _all_build_sql(names, vars(module))
+    )
+
+
+def _catches(instructions: bytes) -> bool:
+    """Whether there is a handler of exceptions that is not the end of a `with`."""
+    handlers, of_with = dis.opmap["PUSH_EXC_INFO"], dis.opmap["WITH_EXCEPT_START"]
+    return instructions.count(handlers) != instructions.count(of_with)
+
+
+def _all_build_sql(names: tuple[str, ...], known: dict[str, Any]) -> bool:
+    modules: list[types.ModuleType] = []
+    for name in names:
+        if name not in known:
+            if hasattr(builtins, name) and name not in BUILTINS:
+                return False
+        elif not _builds_sql(known[name], modules):
+            return False
+    return all(  # the list grows while it is gone through
+        _builds_sql(getattr(module, name), modules)
+        for module in modules
+        for name in names
+        if hasattr(module, name)
+    )
+
+
+def _builds_sql(found: object, modules: list[types.ModuleType]) -> bool:
+    if isinstance(found, types.ModuleType) and found not in modules:
+        modules.append(found)
+    return builds_sql(found)
