@@ -16,6 +16,7 @@ from automigrate.alembic_bridge.environment import run_revisions
 from automigrate.alembic_bridge.work import Descent, Work
 from automigrate.database.advisory_lock import TransactionLock
 from automigrate.database.observer import Observer
+from automigrate.database.pipeline import Pipeline
 from automigrate.database.prepared import Prepared
 from automigrate.database.session import TablesDifferError
 from automigrate.errors import InterruptedRevisionError, UpgradeError, names
@@ -103,7 +104,7 @@ class Application:
 
     def _entries(self, status: Status) -> tuple[JournalEntry, ...]:
         """Read the journal, where something is to be found out from it."""
-        wanted = self._run.in_doubt is not None or status.interrupted
+        wanted = self._run.in_doubt or status.interrupted
         return self._journal.entries() if wanted else ()
 
     def _apply(
@@ -128,6 +129,7 @@ class Application:
                 session=session,
                 client=ClientCursor(session.connection),
                 prepared=Prepared(session.connection),
+                pipeline=Pipeline(session.connection, lambda: run.control.aborting),
                 lock=self._lock,
                 journal=self._journal,
                 observer=observer,
@@ -291,18 +293,18 @@ class Application:
 def claim(
     run: Run, journal: Journal, entries: Sequence[JournalEntry], direction: str = "upgrade"
 ) -> None:
-    """Count a revision as ours whose commit was in doubt and had happened (H10)."""
-    told = {item.revision for item in run.applied}
-    for entry in entries if run.in_doubt not in {None, *told} else ():
+    """Count revisions as ours whose commit was in doubt and had happened (H10)."""
+    doubted = set(run.in_doubt) - {item.revision for item in run.applied}
+    for entry in entries:
         if (
-            entry.revision == run.in_doubt
+            entry.revision in doubted
             and entry.direction == direction
             and entry.state == "applied"
             and entry.instance == journal.instance
         ):
+            doubted.remove(entry.revision)
             run.applied.append(AppliedRevision(revision=entry.revision))
-            break
-    run.in_doubt = None
+    run.in_doubt = ()
 
 
 def close_settled_rows(run: Run, session: Session, look: Look) -> None:

@@ -81,8 +81,8 @@ class Run:
     """Where the backup is that was made before anything was applied or undone."""
     restore_point: tuple[str | None, str | None] = (None, None)
     """Name and LSN of the restore point that was made with it."""
-    in_doubt: str | None = None
-    """The revision whose commit was sent and not answered (H10)."""
+    in_doubt: tuple[str, ...] = ()
+    """The revisions whose commit may have been sent, and was not answered (H10)."""
     trusts_lock_file: bool = False
     """Whether the history may be read from the lock file, if that fits; see `_confirmed`."""
     _graph: ScriptGraph | None = None

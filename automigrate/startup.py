@@ -198,7 +198,7 @@ def _tidied(run: Run, session: Session, look: Look) -> Look:
 
 def _claim_in_doubt(run: Run, session: Session, look: Look) -> None:
     """Find out whether it was this run that brought the schema to where it is (H10)."""
-    if run.in_doubt is not None:
+    if run.in_doubt:
         from automigrate.application import claim
 
         journal = run.journal(session, run.schema(look))

@@ -9,7 +9,6 @@ retries. env.py may do so several times, for a schema per tenant.
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from automigrate.alembic_bridge.env_run import EnvRun, in_thread, one_run_per_pr
 from automigrate.alembic_bridge.env_statements import poll_locks
 from automigrate.alembic_bridge.manners import speak_as, write_json_as
 from automigrate.alembic_bridge.mirror import Mirror
+from automigrate.alembic_bridge.pending import Pending
 from automigrate.alembic_bridge.render import steps_down
 from automigrate.alembic_bridge.step import Step
 from automigrate.alembic_bridge.transaction import RevisionTransaction
@@ -49,9 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["run_revisions"]
 
 HEADS = "select version_num from {}"
-
-AHEAD = 16
-"""How many revisions are prepared beforehand, at most."""
 
 
 def run_revisions(work: Work) -> None:
@@ -265,23 +262,11 @@ class _Run:
                 work, transaction, position=index + 1, total=len(steps), pending=names[index:]
             )
 
-        made: deque[Step] = deque()
-
-        def ahead(index: int) -> Iterator[None]:
-            """Prepare what follows, as far as its SQL can be known and the server takes time."""
-            for beyond in range(AHEAD):
-                if beyond == len(made):
-                    if index + beyond == len(steps):
-                        return
-                    made.append(step_at(index + beyond))
-                if not made[beyond].prepare():
-                    return
-                yield
-
-        for index in range(len(steps)):
-            step = made.popleft() if made else step_at(index)
-            with self._watch.following(step.conduct):
-                step.apply(ahead(index + 1))
+        try:
+            Pending(len(steps), step_at, self._watch.following).apply()
+        finally:
+            if not work.session.broken:
+                work.pipeline.close()
         if self._connection.in_transaction():
             self._connection.rollback()  # SQLAlchemy's alone: what it recorded was never begun
 

@@ -70,11 +70,25 @@ class Step:
             return self._transaction.prepare()
         return False
 
+    def send_ahead(self) -> bool:
+        """Hand the revision to the server, behind those that it has not answered yet.
+
+        Never raises: what is wrong is told in the revision's own turn.
+
+        Returns:
+            Whether it is on its way.
+        """
+        if not self._work.control.stopping:
+            with suppress(Exception):
+                return self._transaction.send_ahead(self._work.options.lock_timeout)
+        return False
+
     def apply(self, meanwhile: Iterable[object] = ()) -> None:
         """Run the revision until it is committed.
 
         Args:
-            meanwhile: may be gone through while the server works; must not touch the connection.
+            meanwhile: may be gone through while the server works; prepares other steps, and sends
+                them ahead.
 
         Raises:
             UpgradeError: it failed; says whether everything was undone.
@@ -82,7 +96,8 @@ class Step:
                 to say (H10).
             StoppedError: the run was aborted and the revision rolled back.
         """
-        self._raise_if_stopping()
+        if not self._transaction.sent:
+            self._raise_if_stopping()
         self._meanwhile = meanwhile
         try:
             self._run_with_all_imports()
@@ -91,6 +106,7 @@ class Step:
         except SessionLostError:
             raise
         except BaseException as error:
+            self._account_for_what_landed()
             raise self._translated(error) from error
 
     def _run_with_all_imports(self) -> None:
@@ -219,18 +235,26 @@ class Step:
 
     def _raise_if_stopping(self) -> None:
         if self._work.control.stopping:
-            raise self._stopped()
+            if not self._transaction.sent:
+                raise self._stopped()
+            self._work.pipeline.cancel()  # rolled back, unless it is done by now
 
     def _stopped(self) -> StoppedError:
         applied = [item.revision for item in self._work.applied]
         return StoppedError(applied=applied, pending=self._pending)
+
+    def _account_for_what_landed(self) -> None:
+        """Count what was applied although its answer came after an exception of our own."""
+        landed = self._work.pipeline.landed()
+        self._work.applied.extend(AppliedRevision(revision=revision) for revision in landed)
+        self._pending = tuple(name for name in self._pending if name not in landed)
 
     def _translated(self, error: BaseException) -> BaseException:
         work, fault = self._work, self._fault(error)
         if isinstance(error, KeyboardInterrupt):
             return error
         if fault in {Fault.LOST, Fault.READ_ONLY}:
-            work.in_doubt = self.revision if self.conduct.own_commit else None
+            work.in_doubt = self._pending if self.conduct.own_commit else ()
             return SessionLostError(work.text_of(error))
         if (
             work.control.stopping
@@ -244,7 +268,7 @@ class Step:
             return self._stopped()
         outcome: dict[str, Any] = {
             "applied": [item.revision for item in work.applied],
-            "failed": self.revision,
+            "failed": self._pending[0] if self._pending else self.revision,
             "pending": self._pending,
             "rolled_back": not (self.conduct.committed_early or self.conduct.committed_elsewhere),
             "direction": work.direction,

@@ -1,12 +1,13 @@
 """The transaction of one revision: fence, settings, script, version row, journal row, commit.
 
-A plain revision (see `recording`) is sent as one message, and costs one round trip: what must hold
-is checked by the server between its statements, and while the server works the next revisions are
-prepared. Any other revision is run statement by statement. What it asks of the server beforehand
-travels together: that the lock is still ours (H6), how long a table lock may be waited for (H12),
-whether its commit must reach the disk, and the journal row. When it commits a part of its work by
-itself (an autocommit block, `op.get_bind().commit()`), the journal row becomes durable with it in
-state `running`, waiting for locks is no longer cut short (H13), and it cannot be run again.
+A plain revision (see `recording`) is sent as a whole, without waiting for answers in between: what
+must hold is checked by the server between its statements. While the server works, the next ones are
+prepared, and sent behind it. Any other revision is run statement by statement. What it asks of the
+server beforehand travels together: that the lock is still ours (H6), how long a table lock may be
+waited for (H12), whether its commit must reach the disk, and the journal row. When it commits a
+part of its work by itself (an autocommit block, `op.get_bind().commit()`), the journal row becomes
+durable with it in state `running`, waiting for locks is no longer cut short (H13), and it cannot be
+run again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from automigrate.alembic_bridge.recording import Recorder, is_plain
 from automigrate.alembic_bridge.render import WayBack, way_back_of
 from automigrate.database import advisory_lock
 from automigrate.database.message import Message, unmet
+from automigrate.database.pipeline import Pipeline
 from automigrate.database.prepared import Repeated
 from automigrate.database.session import SessionLostError
 from automigrate.options import CommitPolicy
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from automigrate.alembic_bridge.version_update import VersionUpdate
     from automigrate.alembic_bridge.work import Work
+    from automigrate.database.pipeline import Sent
 
 __all__ = ["RevisionTransaction"]
 
@@ -101,6 +104,8 @@ class RevisionTransaction:
         self._way_back: WayBack | None = None
         self._prepared = False
         self._recorded: list[str] | None = None
+        self._flows = False
+        self._sent: Sent | None = None
         self._journal_row: Repeated
 
     def prepare(self) -> bool:
@@ -117,36 +122,58 @@ class RevisionTransaction:
             self._recorded = self._record()
             if self._recorded is not None:
                 self._journal_row = self._applied_row()
+                self._flows = Pipeline.takes(self._recorded)
             self._prepared = True
         return self._recorded is not None
+
+    @property
+    def sent(self) -> bool:
+        """Whether it is on its way, and not answered."""
+        return self._work.pipeline.holds(self._sent)
+
+    def send_ahead(self, lock_timeout: float) -> bool:
+        """Send it behind others that are on their way, where both it and they can be.
+
+        Args:
+            lock_timeout: seconds that a table lock may be waited for.
+
+        Raises:
+            psycopg.OperationalError: the connection is lost.
+        """
+        if not self.sent and self._flows and self._work.pipeline.has_room:
+            self._send(lock_timeout)
+        return self.sent
 
     def run(self, lock_timeout: float, meanwhile: Iterable[object] = ()) -> None:
         """Run the revision and commit it.
 
         Args:
-            lock_timeout: seconds that a table lock may be waited for.
-            meanwhile: may be gone through while the server works; must not touch the connection.
+            lock_timeout: seconds that a table lock may be waited for; of what was sent ahead, it
+                is known already.
+            meanwhile: may be gone through while the server works; prepares other revisions, and
+                sends them ahead.
 
         Raises:
             SessionLostError: the lock is not ours any more.
             Exception: whatever the script, the driver or Alembic raises.
         """
         self.prepare()
-        if self._recorded is None and self._connection.in_transaction():
-            self._connection.rollback()  # one of SQLAlchemy's only, left by what was recorded
-        self._lock_timeout = lock_timeout
-        self.conduct.begin()
-        self._heads = set(self._maintainer.heads)
         if self._recorded is not None:
-            self._send(self._recorded, meanwhile)
+            self._run_as_a_whole(lock_timeout, meanwhile)
             return
+        self._work.pipeline.close()
+        if self._connection.in_transaction():
+            self._connection.rollback()  # one of SQLAlchemy's only, left by what was recorded
         self._work.prepared.forget()
+        self._open(lock_timeout)
         self._begin()
         self._step.migration_fn(**self._arguments)
         self._finish()
 
     def undo(self, error: BaseException) -> None:
         """Roll back what is open; write `failed` where a part was committed before."""
+        with suppress(Exception):
+            self._work.pipeline.close()
         self._maintainer.forget(self._heads)
         self.conduct.undone = True
         self._work.prepared.forget()
@@ -171,7 +198,13 @@ class RevisionTransaction:
             with suppress(Exception):
                 script.module  # noqa: B018
 
-    # In one message
+    def _open(self, lock_timeout: float) -> None:
+        """Begin an attempt, on this side."""
+        self._lock_timeout = lock_timeout
+        self.conduct.begin()
+        self._heads = set(self._maintainer.heads)
+
+    # As a whole
 
     def _record(self) -> list[str] | None:
         """Note the statements of a plain revision; `None`: it runs statement by statement."""
@@ -199,21 +232,17 @@ class RevisionTransaction:
             and self._text.exists
         )
 
-    def _send(self, recorded: list[str], meanwhile: Iterable[object]) -> None:
-        work = self._work
-        self._maintainer.update_to_step(self._step)
-        statements = [
-            "begin",
-            *self._protection(),
-            *work.prepared.call(self._opening()),
-            *recorded,
-            *chain.from_iterable(map(work.prepared.call, self._maintainer.take_checked())),
-            *work.prepared.call(self._journal_row),
-            "commit",
-        ]
-        self.conduct.own_commit = True
+    def _run_as_a_whole(self, lock_timeout: float, meanwhile: Iterable[object]) -> None:
+        pipeline = self._work.pipeline
         try:
-            Message(self._raw, statements).exchange(meanwhile)
+            if self._flows:
+                if not self.sent:
+                    self._send(lock_timeout)
+                assert self._sent is not None
+                pipeline.receive(self._sent, meanwhile)
+            else:
+                pipeline.close()
+                Message(self._raw, self._statements(lock_timeout)).exchange(meanwhile)
         except psycopg.Error as error:
             match unmet(error):
                 case None:
@@ -222,6 +251,30 @@ class RevisionTransaction:
                     raise SessionLostError(text) from error
                 case text:
                     raise CommandError(text) from error
+
+    def _send(self, lock_timeout: float) -> None:
+        statements = self._statements(lock_timeout)
+        try:
+            self._sent = self._work.pipeline.send(self.revision, statements)
+        except UnicodeEncodeError:
+            self._maintainer.forget(self._heads)
+            raise
+
+    def _statements(self, lock_timeout: float) -> list[str]:
+        """List all that the revision takes, from `begin` to `commit`; begins an attempt."""
+        self._open(lock_timeout)
+        work = self._work
+        self._maintainer.update_to_step(self._step)
+        self.conduct.own_commit = True
+        return [
+            "begin",
+            *self._protection(),
+            *work.prepared.call(self._opening()),
+            *(self._recorded or ()),
+            *chain.from_iterable(map(work.prepared.call, self._maintainer.take_checked())),
+            *work.prepared.call(self._journal_row),
+            "commit",
+        ]
 
     def _applied_row(self) -> Repeated:
         """Return the journal row."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from automigrate.database.advisory_lock import AdvisoryLock
     from automigrate.database.journal import Journal
     from automigrate.database.observer import Observer
+    from automigrate.database.pipeline import Pipeline
     from automigrate.database.prepared import Prepared
     from automigrate.database.session import Session, Tables
     from automigrate.deadline import Control, Deadline
@@ -52,6 +53,8 @@ class Work:
     """On that session; making one takes as long as what it is asked for."""
     prepared: Prepared
     """On that session."""
+    pipeline: Pipeline
+    """On that session; closed while anything else uses it."""
     lock: AdvisoryLock
     journal: Journal
     observer: Observer
@@ -86,8 +89,8 @@ class Work:
     """Of the version table before the run; none: it may not be there."""
     open_revisions: frozenset[str] = frozenset()
     """Those whose journal row an earlier application has left open."""
-    in_doubt: str | None = None
-    """The revision whose commit was sent and not answered."""
+    in_doubt: tuple[str, ...] = ()
+    """The revisions whose commit may have been sent, and was not answered."""
 
     def signature_of(
         self, revision: str, downgrade_sql: str | None, checksum: str | None

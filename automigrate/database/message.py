@@ -7,18 +7,19 @@ error (manual, 55.2.2.1); and while it does, this process need not stand still.
 
 from __future__ import annotations
 
-import select
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors, pq
+
+from automigrate.database.wire import FAILED, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import psycopg
 
-__all__ = ["MARK", "Message", "unmet"]
+__all__ = ["MARK", "Message", "holds_one_statement", "unmet"]
 
 MARK = "automigrate: "
 """Begins the text of an expectation that was not met. Nobody can look at the answers between the
@@ -28,18 +29,15 @@ makes a number of this text (22P02)."""
 # On a line of its own: a statement may end in a comment.
 SEPARATOR = "\n;\n"
 
-_FAILED = {pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE}
-_POLL_SECONDS = 0.1
-
 
 class Message:
     """One message on a psycopg connection; begins and ends transactions only by its own text."""
 
     def __init__(self, connection: psycopg.Connection[Any], statements: Sequence[str]) -> None:
         self._connection = connection
-        self._pgconn = connection.pgconn
+        self._wire = Wire(connection)
         self._statements = statements
-        self._text = SEPARATOR.join(statements).encode(connection.info.encoding)
+        self._text = SEPARATOR.join(statements).encode(self._wire.encoding)
 
     def exchange(self, meanwhile: Iterable[object] = ()) -> list[pq.abc.PGresult]:
         """Send it and wait for all answers, without a time limit of its own.
@@ -55,29 +53,25 @@ class Message:
             psycopg.Error: the server's first error, or the connection is lost.
         """
         try:
-            self._pgconn.send_query(self._text)
-            self._flush()
+            self._wire.pgconn.send_query(self._text)
+            self._wire.flush()
             for _ in meanwhile:
-                if self._wait(0.0):
+                if self._wire.wait(0.0):
                     break
             return self._answers()
         except BaseException:
             self._end()
             raise
 
-    def _flush(self) -> None:
-        while self._pgconn.flush():
-            self._wait(writing=True)
-
     def _answers(self) -> list[pq.abc.PGresult]:
         answers: list[pq.abc.PGresult] = []
         failed: pq.abc.PGresult | None = None
-        while (result := self._next()) is not None:
-            if failed is None and result.status in _FAILED:
+        while (result := self._wire.next_result()) is not None:
+            if failed is None and result.status in FAILED:
                 failed = result
             answers.append(result)
         if failed is not None:
-            error = errors.error_from_result(failed, encoding=self._connection.info.encoding)
+            error = errors.error_from_result(failed, encoding=self._wire.encoding)
             self._add_statement(error, len(answers) - 1)
             raise error
         return answers
@@ -85,31 +79,8 @@ class Message:
     def _add_statement(self, error: BaseException, answered: int) -> None:
         """Note which statement failed, where each of those before it has one answer."""
         seen = self._statements[: answered + 1]
-        if len(seen) > answered and not any(";" in text.rstrip("; \n") for text in seen):
+        if len(seen) > answered and all(map(holds_one_statement, seen)):
             error.add_note(f"in the statement: {seen[-1].strip()}")
-
-    def _next(self) -> pq.abc.PGresult | None:
-        while self._pgconn.is_busy():
-            self._wait()
-            self._pgconn.consume_input()
-        return self._pgconn.get_result()
-
-    def _wait(self, seconds: float = _POLL_SECONDS, *, writing: bool = False) -> bool:
-        """Wait for the socket; a tenth of a second at most, so that Ctrl-C works on Windows too.
-
-        Returns:
-            Whether there is something to read, or room to write.
-        """
-        socket = self._pgconn.socket
-        if hasattr(select, "poll"):
-            polled = select.poll()
-            polled.register(socket, (select.POLLOUT if writing else 0) | select.POLLIN)
-            ready = bool(polled.poll(seconds * 1000))
-        else:
-            ready = any(select.select([socket], [socket] if writing else [], [], seconds))
-        if writing:
-            self._pgconn.consume_input()  # the server may have to get rid of answers first
-        return ready
 
     def _end(self) -> None:
         """After an interruption: have the server stop, and read what it still says."""
@@ -117,8 +88,13 @@ class Message:
             return
         with suppress(Exception):
             self._connection.cancel()
-            while self._next() is not None:
+            while self._wire.next_result() is not None:
                 pass
+
+
+def holds_one_statement(text: str) -> bool:
+    """Whether a text is one statement for sure; a semicolon may stand in a literal, too."""
+    return ";" not in text.rstrip("; \n")
 
 
 def unmet(error: BaseException) -> str | None:

@@ -33,6 +33,7 @@ from automigrate.application import Application
 from automigrate.database.advisory_lock import AdvisoryLock
 from automigrate.database.journal import Journal
 from automigrate.database.message import Message
+from automigrate.database.pipeline import Pipeline
 from automigrate.database.session import Session
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Point(enum.StrEnum):
     AUTOCOMMIT_LEFT = "autocommit left"
     """The statements outside of a transaction are done; the script goes on in a transaction."""
     MESSAGE_SENT = "message sent"
-    """A plain revision was sent as one message, with its commit; the server has not answered."""
+    """A plain revision was sent as a whole, with its commit; its answer is awaited."""
     SCRIPT_RUN = "script run"
     """The script has returned; its work is not committed, as far as it is transactional."""
     VERSION_UPDATED = "version updated"
@@ -128,7 +129,7 @@ def injected(action: Action, *, in_one_message: bool = False) -> Iterator[None]:
 
     Args:
         action: what to call.
-        in_one_message: whether plain revisions are sent as one message, as they are without
+        in_one_message: whether plain revisions are sent as a whole, as they are without
             faults; between `MESSAGE_SENT` and `COMMITTED` nothing of them can be reached then.
     """
     with ExitStack() as stack:
@@ -270,7 +271,7 @@ def _application(application: Application) -> tuple[psycopg.Connection[Any], Non
     return application._session.connection, None  # noqa: SLF001
 
 
-def _message(message: Message) -> tuple[psycopg.Connection[Any], None]:
+def _message(message: Message | Pipeline, *_: Any) -> tuple[psycopg.Connection[Any], None]:
     return message._connection, None  # noqa: SLF001
 
 
@@ -291,6 +292,7 @@ _PLACES = (
     _before(Point.IN_AUTOCOMMIT, Conduct, "on_statement", _step_in_block),
     _after_block(Point.AUTOCOMMIT_LEFT, Conduct, "autocommit_block", _step),
     _before(Point.MESSAGE_SENT, Message, "_answers", _message),
+    _before(Point.MESSAGE_SENT, Pipeline, "_answers", _message),
     _before(Point.SCRIPT_RUN, RevisionTransaction, "_finish", _step),
     _after(Point.VERSION_UPDATED, Journal, "finish", _journal_row),
     _after(Point.COMMITTED, RevisionTransaction, "run", _step),

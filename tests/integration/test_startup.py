@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 import automigrate
 from automigrate import Migrator, Outcome, Verdict, waiting
+from automigrate.database import pipeline
 from automigrate.database.advisory_lock import lock_key
 from automigrate.events import (
     ConnectionRetried,
@@ -407,7 +408,7 @@ def test_a_waiter_reports_for_whom_it_waited(database: Database, project: Projec
     taken, go_on = threading.Event(), threading.Event()
 
     def hold(event: Event) -> None:
-        if isinstance(event, RevisionApplied):
+        if isinstance(event, RevisionStarted):
             taken.set()
             assert go_on.wait(LONG)
 
@@ -570,7 +571,30 @@ def test_step_timeout_ends_a_revision_that_takes_too_long(
 
 def test_stop_ends_the_run_between_two_revisions(database: Database, project: Project) -> None:
     """What is applied stays applied, and the next run continues."""
-    project.extend(3)
+    names = tuple(project.extend(40))
+    migrator = Migrator(
+        database.url,
+        project.scripts,
+        on_event=lambda event: migrator.stop() if isinstance(event, RevisionApplied) else None,
+    )
+    with pytest.raises(automigrate.StoppedError) as raised:
+        migrator.upgrade()
+    done = raised.value.applied
+    assert 0 < len(done) <= pipeline.LONGEST + 1
+    assert done + raised.value.pending == names
+    assert raised.value.exit_code == 9
+    assert database.rows("select version_num from alembic_version") == [(done[-1],)]
+    again = automigrate.upgrade(database.url, project.scripts)
+    assert applied(again) == list(raised.value.pending)
+
+
+def test_stop_does_not_wait_for_a_revision_that_was_sent_ahead(
+    database: Database, project: Project
+) -> None:
+    """It is cancelled when its turn comes, and nothing of it stays."""
+    project.extend(1)
+    project.add("r0002", upgrade='op.execute("create table t as select 1 as x from pg_sleep(60)")')
+    project.extend(1)
     migrator = Migrator(
         database.url,
         project.scripts,
@@ -580,8 +604,7 @@ def test_stop_ends_the_run_between_two_revisions(database: Database, project: Pr
         migrator.upgrade()
     assert raised.value.applied == ("r0001",)
     assert raised.value.pending == ("r0002", "r0003")
-    assert raised.value.exit_code == 9
-    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0002", "r0003"]
+    assert database.rows("select to_regclass('t') is null") == [(True,)]
 
 
 def test_abort_rolls_the_running_revision_back(database: Database, project: Project) -> None:

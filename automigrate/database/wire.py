@@ -1,0 +1,64 @@
+"""A psycopg connection below its cursors: what is sent is sent, and answers are read in turn.
+
+psycopg's own functions wait for the answer before they return; here this process goes on while the
+server works.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING, Any
+
+from psycopg import pq
+
+if TYPE_CHECKING:
+    import psycopg
+
+__all__ = ["FAILED", "Wire"]
+
+FAILED = {pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE}
+"""What says that a statement failed."""
+
+_POLL_SECONDS = 0.1
+
+
+class Wire:
+    """Sends and receives on one connection; opens and ends no transaction."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+        self.pgconn = connection.pgconn
+        self.encoding = connection.info.encoding
+
+    def flush(self) -> None:
+        """Hand everything to the network; reads meanwhile, since the server may have to write."""
+        while self.pgconn.flush():
+            self.wait(writing=True)
+
+    def next_result(self) -> pq.abc.PGresult | None:
+        """Wait for the next answer, without a time limit; `None`: the statement has no more.
+
+        Raises:
+            psycopg.OperationalError: the connection is lost.
+        """
+        while self.pgconn.is_busy():
+            self.wait()
+            self.pgconn.consume_input()
+        return self.pgconn.get_result()
+
+    def wait(self, seconds: float = _POLL_SECONDS, *, writing: bool = False) -> bool:
+        """Wait for the socket; a tenth of a second at most, so that Ctrl-C works on Windows too.
+
+        Returns:
+            Whether there is something to read, or room to write.
+        """
+        socket = self.pgconn.socket
+        if hasattr(select, "poll"):
+            polled = select.poll()
+            polled.register(socket, (select.POLLOUT if writing else 0) | select.POLLIN)
+            ready = bool(polled.poll(seconds * 1000))
+        else:
+            ready = any(select.select([socket], [socket] if writing else [], [], seconds))
+        if writing:
+            self.pgconn.consume_input()
+        return ready
