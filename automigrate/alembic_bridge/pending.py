@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pending"]
 
-AHEAD = 16
+AHEAD = 8
 """How many revisions are prepared beforehand, at most."""
 
 

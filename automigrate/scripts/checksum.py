@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from automigrate.scripts.identifiers import syntax_tree
 
@@ -36,11 +36,9 @@ LEFT_OUT = {
 }
 WITH_DOCSTRING = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
-SPECIAL = (ast.Constant, ast.JoinedStr, ast.FormattedValue, ast.AnnAssign)
+SPECIAL = {ast.JoinedStr, ast.FormattedValue, ast.AnnAssign}
 
 _COUNTED: dict[type[ast.AST], tuple[str, ...]] = {}
-
-_Item = ast.AST | list[ast.AST] | str | int | None
 
 
 def checksum(source: str | bytes, file: str = "<script>") -> str:
@@ -84,25 +82,29 @@ def _tokens(module: ast.Module, names: set[str]) -> list[str]:
     because every script that is applied passes here.
     """
     tokens: list[str] = []
-    todo: list[tuple[str, _Item]] = [("", module)]
+    todo: list[tuple[str, Any]] = [("", module)]
     while todo:
         label, item = todo.pop()
-        if isinstance(item, ast.AST):
-            tokens.append(f"{label}({_kind(item)}")
-            todo.append((")", None))
-            if isinstance(item, ast.Name):
-                names.add(item.id)
-                todo.append(("id", item.id))
-            elif isinstance(item, SPECIAL):
-                todo.extend(reversed(list(_fields(item))))
-            else:
-                _push_fields(item, todo)
-        elif isinstance(item, list):
+        kind = item.__class__
+        if item is None:
+            tokens.append(label)
+        elif kind is ast.Constant:
+            name, text = _constant(item.value)
+            tokens += (f"{label}(Constant", f"{name}={text!a}", ")")
+        elif kind is ast.Name:
+            names.add(item.id)
+            tokens += (f"{label}(Name", f"id={item.id!a}", ")")
+        elif kind is list:
             tokens.append(f"{label}[")
             todo.append(("]", None))
             todo.extend([("", entry) for entry in reversed(item)])
-        elif item is None:
-            tokens.append(label)
+        elif issubclass(kind, ast.AST):
+            tokens.append(f"{label}({_kind(item)}")
+            todo.append((")", None))
+            if kind in SPECIAL:
+                todo.extend(reversed(list(_fields(item))))
+            else:
+                _push_fields(item, todo)
         else:
             tokens.append(f"{label}={item!a}")
     return tokens
@@ -114,10 +116,14 @@ def _kind(node: ast.AST) -> str:
     return type(node).__name__
 
 
-def _fields(node: ast.AST) -> Iterator[tuple[str, _Item]]:
+def _constant(value: object) -> tuple[str, str]:
+    """Name the type of a constant, and write its value, the same in every Python version."""
+    return type(value).__name__, hex(value) if type(value) is int else ascii(value)
+
+
+def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
+    """Say what counts of a node that is written another way than it is."""
     match node:
-        case ast.Constant(value=value):
-            yield type(value).__name__, hex(value) if type(value) is int else ascii(value)
         case ast.JoinedStr(values=pieces):
             yield "values", _merged(pieces)
         case ast.FormattedValue(value=expression, conversion=conversion, format_spec=spec):
@@ -130,12 +136,12 @@ def _fields(node: ast.AST) -> Iterator[tuple[str, _Item]]:
             yield "targets", [target]
             yield "value", value
         case _:
-            todo: list[tuple[str, _Item]] = []
+            todo: list[tuple[str, Any]] = []
             _push_fields(node, todo)
             yield from reversed(todo)
 
 
-def _push_fields(node: ast.AST, todo: list[tuple[str, _Item]]) -> None:
+def _push_fields(node: ast.AST, todo: list[tuple[str, Any]]) -> None:
     """Push the fields that say something, the last one first."""
     for name in _counted(type(node)):
         value = getattr(node, name, None)
