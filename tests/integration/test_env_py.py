@@ -26,7 +26,7 @@ from automigrate.errors import (
     UpgradeError,
 )
 from automigrate.recovery.repair import Resolution
-from automigrate.verdict import Verdict
+from automigrate.verdict import Outcome, Verdict
 from tests.support.projects import Project, sqlalchemy_url
 
 if TYPE_CHECKING:
@@ -337,6 +337,116 @@ def test_tenants_raced_for_are_migrated_once(database: Database, tmp_path: Path)
     outcomes = [process.communicate(timeout=90) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, outcomes
     assert sum(int(out) for out, _ in outcomes) == 9
+
+
+LISTED = f"""
+{CONNECT}
+with engine.connect() as connection:
+    schemas = connection.scalars(text(
+        "select nspname from pg_namespace where nspname like 'tenant%' order by 1"
+    )).all()
+for schema in schemas:
+    with engine.connect() as connection:
+        connection.execute(text(f"set search_path to {{schema}}"))
+        context.configure(connection=connection, version_table_schema=schema)
+        with context.begin_transaction():
+            context.run_migrations()
+"""
+
+
+def test_no_tenant_yet_is_nothing_to_do(database: Database, tmp_path: Path) -> None:
+    """An application without tenants starts; the first one that is there at a start gets all."""
+    project = one_of(tmp_path, LISTED, 2)
+    migrator = automigrate.Migrator(database.url, project.scripts)
+    report = migrator.upgrade()
+    assert (report.outcome, report.heads, report.applied) == (Outcome.UNCHANGED, (), ())
+    status = migrator.check()
+    assert (status.verdict, status.current) == (Verdict.CURRENT, ())
+    assert "none of them yet" in status.detail
+    assert migrator.wait().heads == ()
+    with pytest.raises(ConfigurationError, match="none of them yet"):
+        migrator.downgrade("base")
+    database.execute("create schema tenant_a")
+    assert migrator.status().verdict is Verdict.EMPTY
+    assert applied(migrator.upgrade()) == ["r0001", "r0002"]
+
+
+def test_tenants_are_read_from_a_table_that_the_first_history_makes(
+    database: Database, tmp_path: Path
+) -> None:
+    """env.py is asked again for what it could not know before; what it lacks is pending."""
+    env = RUN + textwrap.dedent("""
+        with engine.connect() as connection:
+            tenants = connection.scalars(text("select name from public.tenant")).all()
+        for tenant in tenants:
+            with engine.connect() as connection:
+                connection.execute(text(f"create schema if not exists {tenant}"))
+                connection.execute(text(f"set search_path to {tenant}"))
+                connection.commit()
+                context.configure(connection=connection, version_table_schema=tenant)
+                with context.begin_transaction():
+                    context.run_migrations()
+    """)
+    project = Project(tmp_path, env=env)
+    project.add(
+        "r1",
+        upgrade="""
+            op.execute("create table if not exists public.tenant as select 'acme' as name")
+            op.execute("create table orders (id integer)")
+        """,
+    )
+    migrator = automigrate.Migrator(database.url, project.scripts)
+    assert migrator.status().verdict is Verdict.EMPTY
+    assert applied(migrator.upgrade()) == ["r1", "r1"]
+    assert migrator.check().verdict is Verdict.CURRENT
+    assert applied(migrator.upgrade()) == []
+    assert database.rows(
+        "select schemaname from pg_tables where tablename = 'orders' order by 1"
+    ) == [("acme",), ("public",)]
+    database.execute("alter table public.tenant rename to customer")
+    with pytest.raises(ScriptImportError, match=r'"public.tenant" does not exist'):
+        migrator.upgrade()
+
+
+def test_a_new_tenant_is_seen_behind_a_helper(database: Database, tmp_path: Path) -> None:
+    """A loop whose text names no schema is not taken for one version table, which is current."""
+    (tmp_path / "tenant_engines.py").write_text(
+        textwrap.dedent("""
+            from sqlalchemy import create_engine, pool, text
+
+            def engines(url):
+                with create_engine(url, poolclass=pool.NullPool).connect() as connection:
+                    tenants = connection.scalars(text("select name from shared.tenant")).all()
+                for schema in ("public", *tenants):
+                    options = {"options": f"-csearch_path={schema}"}
+                    yield create_engine(url, connect_args=options, poolclass=pool.NullPool)
+        """)
+    )
+    project = one_of(
+        tmp_path,
+        """
+import pathlib
+import sys
+
+from alembic import context
+
+sys.path.append(str(pathlib.Path(__file__).parent.parent))
+
+from tenant_engines import engines
+
+for engine in engines(context.config.get_main_option("sqlalchemy.url")):
+    with engine.connect() as connection:
+        context.configure(connection=connection)
+        with context.begin_transaction():
+            context.run_migrations()
+""",
+        1,
+    )
+    database.execute("create schema shared; create table shared.tenant (name text)")
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001"]
+    database.execute("create schema acme; insert into shared.tenant values ('acme')")
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001"]
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == []
 
 
 # Locks of env.py's own
