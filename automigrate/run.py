@@ -379,6 +379,7 @@ class Run:
             session,
             options=self.options,
             sqlalchemy_url=self.sqlalchemy_url,
+            connect=self.connector.second,
             reason=self.connector.reason,
             control=self.control,
             deadline=self.deadline,

@@ -750,21 +750,51 @@ def test_prepend_sys_path_holds_while_env_py_runs(database: Database, tmp_path: 
     assert str(tmp_path) not in sys.path
 
 
-def test_a_connection_that_a_program_would_hand_over(database: Database, tmp_path: Path) -> None:
-    """An env.py that cannot do without `config.attributes["connection"]` gets ours (MLflow)."""
-    project = one_of(
-        tmp_path,
-        """
-        from alembic import context
-
+HANDED_OVER = {
+    "attribute": """
         engine = context.config.attributes.get("connection", None).engine
         with engine.connect() as connection:
             context.configure(connection=connection)
             with context.begin_transaction():
                 context.run_migrations()
-        """,
-    )
-    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001", "r0002"]
+    """,
+    "refusal": """
+        connection = context.config.attributes.get("connection")
+        if connection is None:
+            raise Exception("No connection set in alembic config. STOP and read the README.")
+        context.configure(connection=connection)
+        with context.begin_transaction():
+            context.run_migrations()
+            connection.exec_driver_sql("comment on table t_r0001 is 'kept'")
+    """,
+    "another function": """
+        def run(set_up):
+            connection = context.config.attributes["connection"]
+            set_up(connection=connection)
+            with context.begin_transaction():
+                context.run_migrations()
+
+        run(getattr(context, "configure"))
+    """,
+}
+
+
+@pytest.mark.parametrize("way", HANDED_OVER)
+def test_a_connection_that_a_program_would_hand_over(
+    database: Database, tmp_path: Path, way: str
+) -> None:
+    """An env.py that cannot do without `config.attributes["connection"]` gets ours.
+
+    As MLflow's and Dagster's, whose helper refuses to go on without.
+    """
+    env = "from alembic import context\n" + textwrap.dedent(HANDED_OVER[way])
+    project = one_of(tmp_path, env)
+    migrator = automigrate.Migrator(database.url, project.scripts)
+    assert applied(migrator.upgrade()) == ["r0001", "r0002"]
+    assert migrator.check().verdict is Verdict.CURRENT
+    assert applied(migrator.upgrade()) == []
+    if way == "refusal":
+        assert database.rows("select obj_description('t_r0001'::regclass)") == [("kept",)]
 
 
 # Revisions
