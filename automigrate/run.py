@@ -9,7 +9,13 @@ from copy import copy
 from typing import TYPE_CHECKING, TypeVar
 
 from automigrate.database.connector import Connector
-from automigrate.database.session import SessionLostError, Tables, TablesDifferError
+from automigrate.database.session import (
+    NotWritableError,
+    NoVersionTableError,
+    SessionLostError,
+    Tables,
+    TablesDifferError,
+)
 from automigrate.deadline import Control, Deadline
 from automigrate.errors import (
     AutomigrateError,
@@ -40,28 +46,9 @@ if TYPE_CHECKING:
     from automigrate.scripts.location import ScriptLocation
     from automigrate.verdict import AppliedRevision, Status
 
-__all__ = ["NotWritableError", "Run"]
+__all__ = ["Run"]
 
 T = TypeVar("T")
-
-
-class NotWritableError(Exception):
-    """Connected to a standby or a read-only server while there is something to apply."""
-
-    remedy = (
-        "Name the primary, or all hosts with target_session_attrs=read-write; if it is meant to "
-        "be read-only, use mode wait."
-    )
-
-
-class NoVersionTableError(ConfigurationError):
-    """env.py configures no version table, because it loops over schemas and there is none yet."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "env.py configures a version table for each of many schemas, and there is none of them "
-            "yet. Create the first one."
-        )
 
 
 @mutable
@@ -154,7 +141,7 @@ class Run:
                 with self.connector.session() as session:
                     self._know_tables(session)
                     found = [self._looking(session, tables, action) for tables in self.every]
-                    if not self._more_to_know(session):
+                    if self._stopped is None or not self._more_to_know(session):
                         return found[-1]
             except TablesDifferError as error:
                 if not self.tables_known:
@@ -357,13 +344,8 @@ class Run:
         Raises:
             AutomigrateError: it stops where it did.
         """
-        if self._stopped is None:
-            return False
         before, self._asked = self.every, False
         self._know_tables(session)
-        return self._goes_on(before)
-
-    def _goes_on(self, before: tuple[Tables, ...]) -> bool:
         if self.every == before and self._stopped is not None:
             raise self._stopped
         return self.every != before

@@ -13,10 +13,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from automigrate.database.session import NoVersionTableError
 from automigrate.errors import LockTimeoutError, PendingError, ScriptError
 from automigrate.events import LockTaken, Phase, PhaseEntered, RunFailed, RunFinished
 from automigrate.options import FailurePolicy, Mode
-from automigrate.run import NoVersionTableError
 from automigrate.verdict import Outcome, Status, UpgradeReport, Verdict
 
 if TYPE_CHECKING:

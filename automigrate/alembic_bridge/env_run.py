@@ -88,22 +88,28 @@ def in_thread(action: Callable[[], None], control: Control) -> None:
         return
     failure: list[BaseException] = []
     context = contextvars.copy_context()
+    # Where env.py has eventlet patch `threading`, the thread never counts as ended.
+    running = threading.Lock()
+    running.acquire()
 
     def body() -> None:
         try:
             context.run(action)
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             failure.append(error)
+        finally:
+            running.release()
 
     thread = threading.Thread(target=body, name="automigrate-env", daemon=True)
     thread.start()
-    while thread.is_alive():
-        try:
-            thread.join(timeout=1.0)
-        except BaseException:
-            control.abort()
-            thread.join(timeout=30.0)
-            raise
+    try:
+        while not running.acquire(timeout=1.0):
+            pass
+    except BaseException:
+        control.abort()
+        running.acquire(timeout=30.0)
+        raise
+    thread.join(timeout=1.0)
     if failure:
         raise failure[0]
 

@@ -691,6 +691,20 @@ def test_env_py_finds_the_way_back_from_a_worker_thread(database: Database, tmp_
     assert anyio.run(startup) == ["r0001", "r0002"]
 
 
+def test_a_thread_that_never_counts_as_ended_is_not_waited_for(
+    database: Database, tmp_path: Path
+) -> None:
+    """An env.py whose imports patch `threading`, as eventlet does, does not hang the run."""
+    patched = """
+import threading
+
+threading.current_thread().is_alive = lambda: True
+threading.current_thread().join = lambda timeout=None: None
+"""
+    project = one_of(tmp_path, patched + RUN, 1)
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001"]
+
+
 def test_the_process_is_as_before(database: Database, tmp_path: Path) -> None:
     """Logging, environment, import path and directory are untouched by env.py and revisions."""
     project = one_of(
