@@ -9,7 +9,13 @@ from copy import copy
 from typing import TYPE_CHECKING, TypeVar
 
 from automigrate.database.connector import Connector
-from automigrate.database.session import SessionLostError, Tables, TablesDifferError
+from automigrate.database.session import (
+    NotWritableError,
+    NoVersionTableError,
+    SessionLostError,
+    Tables,
+    TablesDifferError,
+)
 from automigrate.deadline import Control, Deadline
 from automigrate.errors import (
     AutomigrateError,
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from automigrate.alembic_bridge.discovery import Discovered
     from automigrate.database.advisory_lock import AdvisoryLock
     from automigrate.database.journal import Journal
     from automigrate.database.session import Look, Session
@@ -39,18 +46,9 @@ if TYPE_CHECKING:
     from automigrate.scripts.location import ScriptLocation
     from automigrate.verdict import AppliedRevision, Status
 
-__all__ = ["NotWritableError", "Run"]
+__all__ = ["Run"]
 
 T = TypeVar("T")
-
-
-class NotWritableError(Exception):
-    """Connected to a standby or a read-only server while there is something to apply."""
-
-    remedy = (
-        "Name the primary, or all hosts with target_session_attrs=read-write; if it is meant to "
-        "be read-only, use mode wait."
-    )
 
 
 @mutable
@@ -91,6 +89,8 @@ class Run:
     """Whether env.py was run to know the version tables."""
     _doubted: bool = False
     """Whether it was run only because the verdict was bad."""
+    _stopped: AutomigrateError | None = None
+    """What ended env.py before it had named all version tables."""
 
     def __post_init__(self) -> None:
         self.deadline = deadline = Deadline(self.options.timeout)
@@ -133,13 +133,16 @@ class Run:
         """Connect, look and act; begin again when the session is lost, until the deadline.
 
         Raises:
+            NoVersionTableError: env.py configures none.
             AutomigrateError: of the action, or no connection within the deadline.
         """
         while True:
             try:
                 with self.connector.session() as session:
                     self._know_tables(session)
-                    return [self._looking(session, tables, action) for tables in self.every][-1]
+                    found = [self._looking(session, tables, action) for tables in self.every]
+                    if self._stopped is None or not self._more_to_know(session):
+                        return found[-1]
             except TablesDifferError as error:
                 if not self.tables_known:
                     self.connector.wait_to_reconnect(str(error))
@@ -326,14 +329,28 @@ class Run:
         if self.tables_known or self._asked:
             return
         try:
-            self.every = self._tables_of_env(session)
+            self.every, self._stopped = self._tables_of_env(session)
         except (ConfigurationError, DatabaseUnavailableError, ScriptError):
             # Where env.py was asked for a second opinion only, the verdict stands and is told.
             if not self._doubted:
                 raise
         self._asked = True
+        if not self.every:
+            raise NoVersionTableError
 
-    def _tables_of_env(self, session: Session) -> tuple[Tables, ...]:
+    def _more_to_know(self, session: Session) -> bool:
+        """Ask env.py again where it had stopped: what it lacked may have been applied since.
+
+        Raises:
+            AutomigrateError: it stops where it did.
+        """
+        before, self._asked = self.every, False
+        self._know_tables(session)
+        if self.every == before and self._stopped is not None:
+            raise self._stopped
+        return self.every != before
+
+    def _tables_of_env(self, session: Session) -> Discovered:
         from automigrate.alembic_bridge.discovery import find_tables, remembered
 
         described = (self.location, self.source.url, self.options.x_arguments)
@@ -344,6 +361,7 @@ class Run:
             session,
             options=self.options,
             sqlalchemy_url=self.sqlalchemy_url,
+            connect=self.connector.second,
             reason=self.connector.reason,
             control=self.control,
             deadline=self.deadline,

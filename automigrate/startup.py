@@ -13,16 +13,18 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from automigrate.errors import LockTimeoutError, PendingError
+from automigrate.database.session import NoVersionTableError
+from automigrate.errors import LockTimeoutError, PendingError, ScriptError
 from automigrate.events import LockTaken, Phase, PhaseEntered, RunFailed, RunFinished
 from automigrate.options import FailurePolicy, Mode
-from automigrate.verdict import Outcome, UpgradeReport, Verdict
+from automigrate.verdict import Outcome, Status, UpgradeReport, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from automigrate.database.advisory_lock import AdvisoryLock
     from automigrate.database.session import Look, Session, Tables
     from automigrate.run import Run
-    from automigrate.verdict import Status
 
 __all__ = ["bring_up", "judge_once"]
 
@@ -41,6 +43,8 @@ def bring_up(run: Run) -> UpgradeReport:
     run.trusts_lock_file = not run.compares_scripts
     try:
         heads = _glance(run) or run.until_settled(partial(_settle, run)).heads
+    except NoVersionTableError:
+        return _finished(run, _report(run, Outcome.UNCHANGED, ()))
     except BaseException as error:
         run.emit(PhaseEntered(phase=Phase.FAILED))
         run.emit(RunFailed(error=error))
@@ -65,10 +69,23 @@ def judge_once(run: Run) -> Status:
 
     def judge(session: Session, look: Look) -> Status:
         found[run.tables] = run.judge(session, look, thorough=True)
-        wrong = (status for status in found.values() if status.verdict is not Verdict.CURRENT)
-        return next(wrong, found[run.tables])
+        return _worst(found.values())
 
-    return run.until_settled(judge)
+    try:
+        return run.until_settled(judge)
+    except NoVersionTableError as error:
+        wanted = tuple(sorted(run.wanted))
+        return Status(verdict=Verdict.CURRENT, current=(), wanted=wanted, detail=str(error))
+    except ScriptError:  # env.py stops where it lacks what is pending
+        if not found or (worst := _worst(found.values())).verdict is Verdict.CURRENT:
+            raise
+        return worst
+
+
+def _worst(found: Collection[Status]) -> Status:
+    """The first that is not current, of several version tables."""
+    *_, last = found
+    return next((status for status in found if status.verdict is not Verdict.CURRENT), last)
 
 
 def _glance(run: Run) -> tuple[str, ...] | None:

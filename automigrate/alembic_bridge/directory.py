@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from alembic.config import Config
@@ -40,11 +41,41 @@ DRIVERS = {"asyncpg", "psycopg", "psycopg2"}
 OUR_DRIVER = "postgresql+psycopg"
 
 
+class Attributes(dict[str, Any]):
+    """`config.attributes`, which notes whether a connection is asked for.
+
+    Programs hand over one of theirs, and some env.py cannot do without.
+    """
+
+    asked_for_connection = False
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value, as of any mapping."""
+        self._note(key)
+        return super().get(key, default)
+
+    def __getitem__(self, key: str) -> Any:
+        self._note(key)
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self._note(key)
+        return super().__contains__(key)
+
+    def _note(self, key: object) -> None:
+        self.asked_for_connection = self.asked_for_connection or key == "connection"
+
+
 class ProjectConfig(Config):
     """The project's configuration with our database in it."""
 
     url_of_ours: str | None = None
     """The URL in it, where the project names no driver."""
+
+    @cached_property
+    def attributes(self) -> Attributes:
+        """What programs hand to env.py."""
+        return Attributes()
 
     def choose_async_driver(self) -> None:
         """Have `sqlalchemy.url` lead to an asynchronous driver, where the choice is ours."""

@@ -6,18 +6,22 @@ For projects whose env.py computes them, such as one per tenant. env.py does wha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
+from automigrate.alembic_bridge.engine import connection_on, let_go
 from automigrate.alembic_bridge.env_run import EnvRun, in_thread, one_run_per_process
 from automigrate.alembic_bridge.mirror import identity_of
 from automigrate.database.session import Tables, quoted
-from automigrate.errors import ConfigurationError
+from automigrate.errors import ConfigurationError, ScriptImportError
+from automigrate.scripts.env_py import configured_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterator
 
+    import psycopg
     from alembic.runtime.environment import EnvironmentContext
     from alembic.runtime.migration import MigrationContext
     from sqlalchemy.engine import Connection
@@ -28,7 +32,14 @@ if TYPE_CHECKING:
     from automigrate.scripts.graph import ScriptGraph
     from automigrate.scripts.location import ScriptLocation
 
-__all__ = ["RESOLVE", "configured_schema", "find_tables", "nothing_for_us", "remembered"]
+__all__ = [
+    "RESOLVE",
+    "Discovered",
+    "configured_schema",
+    "find_tables",
+    "nothing_for_us",
+    "remembered",
+]
 
 RESOLVE = """\
 select coalesce(
@@ -37,11 +48,21 @@ select coalesce(
 """Schema in which the session's search_path finds the version table, or would create it."""
 
 
-_REMEMBERED: dict[Hashable, tuple[Tables, ...]] = {}
+class Discovered(NamedTuple):
+    """What env.py configures for our database."""
+
+    tables: tuple[Tables, ...]
+    """In order; none where it loops over schemas, and there is none yet."""
+    stopped: ScriptImportError | None = None
+    """What ended env.py before it had configured all: it may need what is not applied yet, as where
+    the first history makes the table of tenants that the others are read from."""
+
+
+_REMEMBERED: dict[Hashable, Discovered] = {}
 """For processes that look again and again: env.py must not run for each of their looks."""
 
 
-def remembered(description: Hashable) -> tuple[Tables, ...] | None:
+def remembered(description: Hashable) -> Discovered | None:
     """Return what was found in this process before."""
     return _REMEMBERED.get(description)
 
@@ -53,12 +74,13 @@ def find_tables(
     *,
     options: Options,
     sqlalchemy_url: Callable[[str], str],
+    connect: Callable[[], psycopg.Connection[Any]],
     reason: Callable[[BaseException], str],
     control: Control,
     deadline: Deadline,
     remember_as: Hashable,
-) -> tuple[Tables, ...]:
-    """Run env.py and collect the version tables it configures for our database, in order.
+) -> Discovered:
+    """Run env.py and collect the version tables it configures for our database.
 
     Takes no lock; env.py's own advisory locks are tried once and not waited for.
 
@@ -78,7 +100,44 @@ def find_tables(
     )
     found: dict[Tables, None] = {}
     elsewhere: set[str] = set()
-    identity = identity_of(session.connection)
+
+    configure = _noting(found, elsewhere, identity_of(session.connection))
+
+    def nothing(*_: Any) -> list[Any]:
+        return []
+
+    def run(ours: Connection | None = None) -> None:
+        env_run.run(configure, nothing, locks=lambda try_once: _ignore(try_once()), ours=ours)
+
+    def run_with_connection() -> None:
+        try:
+            run()
+        except ScriptImportError:
+            if not env_run.lacks_connection:
+                raise
+            with _lent(session, sqlalchemy_url("postgresql+psycopg"), connect, deadline) as ours:
+                run(ours)
+
+    stopped = None
+    with one_run_per_process(deadline, control):
+        try:
+            in_thread(run_with_connection, control)
+        except ScriptImportError as error:
+            if not found:
+                raise
+            stopped = error
+    if not found and (elsewhere or not _loops(location)):
+        raise nothing_for_us(elsewhere)
+    discovered = Discovered(tuple(found), stopped)
+    if found and stopped is None:
+        _REMEMBERED[remember_as] = discovered
+    return discovered
+
+
+def _noting(
+    found: dict[Tables, None], elsewhere: set[str], identity: tuple[str, str]
+) -> Callable[..., None]:
+    """Stand for `configure`: note the version table where the revisions would run."""
 
     def configure(
         environment: EnvironmentContext,
@@ -101,18 +160,31 @@ def find_tables(
 
         context.run_migrations = run_migrations  # type: ignore[method-assign]
 
-    def nothing(*_: Any) -> list[Any]:
-        return []
+    return configure
 
-    def run() -> None:
-        env_run.run(configure, nothing, locks=lambda try_once: _ignore(try_once()))
 
-    with one_run_per_process(deadline, control):
-        in_thread(run, control)
-    if not found:
-        raise nothing_for_us(elsewhere)
-    _REMEMBERED[remember_as] = tuple(found)
-    return tuple(found)
+@contextmanager
+def _lent(
+    session: Session,
+    url: str,
+    connect: Callable[[], psycopg.Connection[Any]],
+    deadline: Deadline,
+) -> Iterator[Connection]:
+    """Lend our session to an env.py that wants a connection of the program's."""
+    raw = session.connection
+    connection = connection_on(
+        raw, url=url, connect=connect, deadline=deadline, on_commit_elsewhere=lambda: None
+    )
+    try:
+        yield connection
+    finally:
+        connection.rollback()
+        let_go(connection)
+        raw.autocommit = True
+
+
+def _loops(location: ScriptLocation) -> bool:
+    return location.env_file is not None and configured_tables(location.env_file).loops
 
 
 def configured_schema(context: MigrationContext) -> str | None:

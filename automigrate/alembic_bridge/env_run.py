@@ -12,7 +12,6 @@ import re
 import threading
 from argparse import Namespace
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -21,7 +20,11 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
-from automigrate.alembic_bridge.directory import config_for, default_driver, directory_for
+from automigrate.alembic_bridge.directory import (
+    config_for,
+    default_driver,
+    directory_for,
+)
 from automigrate.alembic_bridge.env_statements import intercepting
 from automigrate.alembic_bridge.event_loop import event_loop
 from automigrate.alembic_bridge.guard import process_guard
@@ -51,7 +54,6 @@ _PROCESS_LOCK = threading.Lock()
 
 _WAITING_TEXTS = ("too many", "remaining connection slots", "starting up", "shutting down")
 _RACE = re.compile(r'constraint "pg_\w+"|tuple concurrently updated')
-_SHARED_CONNECTION = re.compile(r"attributes\b.{0,20}['\"]connection['\"]", re.DOTALL)
 
 
 @contextmanager
@@ -86,22 +88,28 @@ def in_thread(action: Callable[[], None], control: Control) -> None:
         return
     failure: list[BaseException] = []
     context = contextvars.copy_context()
+    # Where env.py has eventlet patch `threading`, the thread never counts as ended.
+    running = threading.Lock()
+    running.acquire()
 
     def body() -> None:
         try:
             context.run(action)
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             failure.append(error)
+        finally:
+            running.release()
 
     thread = threading.Thread(target=body, name="automigrate-env", daemon=True)
     thread.start()
-    while thread.is_alive():
-        try:
-            thread.join(timeout=1.0)
-        except BaseException:
-            control.abort()
-            thread.join(timeout=30.0)
-            raise
+    try:
+        while not running.acquire(timeout=1.0):
+            pass
+    except BaseException:
+        control.abort()
+        running.acquire(timeout=30.0)
+        raise
+    thread.join(timeout=1.0)
     if failure:
         raise failure[0]
 
@@ -144,7 +152,7 @@ class EnvRun:
         self._raw = raw
         self._target = target
         self._text_of = text_of
-        self._configured = False
+        self._configured = self._lent = False
         self.custom_settings: set[str] = set()
         """Settings with a dot in their name that env.py has set."""
         self.applied = False
@@ -229,6 +237,12 @@ class EnvRun:
             return default_driver()
         return connection.dialect.driver
 
+    @property
+    def lacks_connection(self) -> bool:
+        """Whether env.py asked for a connection of the program's and came to nothing without."""
+        asked = self.config.attributes.asked_for_connection
+        return asked and not self._configured and not self._lent
+
     def stop(self, error: Exception) -> Exception:
         """Note an error that ends the run, whatever env.py makes of it."""
         self.failure = self.failure or error
@@ -237,16 +251,19 @@ class EnvRun:
     def _execute(self, connection: Connection | None) -> None:
         try:
             self.directory.run_env()
-        except (AttributeError, KeyError, TypeError, AssertionError):
-            if self._configured or connection is None or not self._shares_connection():
-                raise
-            self.config.attributes["connection"] = connection
-            self.directory.run_env()
+        except (AutomigrateError, DBAPIError, OSError):
+            raise
         except InvalidRequestError:
             # `AsyncEngine(engine_from_config(…))` over a URL without a driver, which is ours then.
             if self._configured or self.config.url_of_ours is None:
                 raise
             self.config.choose_async_driver()
+            self.directory.run_env()
+        except Exception:  # whatever it says about the connection that it was not given
+            if connection is None or not self.lacks_connection:
+                raise
+            self._lent = True
+            self.config.attributes["connection"] = connection
             self.directory.run_env()
 
     def _session_lives(self) -> bool:
@@ -260,11 +277,6 @@ class EnvRun:
         except psycopg.Error:
             return False
         return True
-
-    def _shares_connection(self) -> bool:
-        """Whether env.py reads the connection that a program may hand to it."""
-        source = Path(str(self._location.env_file)).read_text(encoding="utf-8")
-        return _SHARED_CONNECTION.search(source) is not None
 
     def _translated(self, error: BaseException) -> BaseException:
         """Say what env.py itself did wrong; our own errors never come this way."""

@@ -29,6 +29,7 @@ from automigrate.alembic_bridge.mirror import Mirror
 from automigrate.alembic_bridge.pending import Pending
 from automigrate.alembic_bridge.render import steps_down
 from automigrate.alembic_bridge.step import Step
+from automigrate.alembic_bridge.surroundings import Surroundings
 from automigrate.alembic_bridge.transaction import RevisionTransaction
 from automigrate.alembic_bridge.version_update import VersionUpdate
 from automigrate.alembic_bridge.watch import Watch
@@ -105,6 +106,7 @@ class _Run:
             custom=self._env_run.custom_settings,
         )
         self._watch = Watch(self._connection, work.session.connection)
+        self._surroundings = Surroundings(self._connection, work.session.connection)
 
     def _on_commit_elsewhere(self) -> None:
         self._watch.on_commit_elsewhere()
@@ -113,6 +115,7 @@ class _Run:
         """Leave the session to the caller, as it was."""
         if not self._work.session.broken:
             with suppress(Exception):  # what broke the session has been told already
+                self._surroundings.leave()
                 self._connection.rollback()
                 self._mirror.give_back()
         let_go(self._connection)
@@ -143,6 +146,7 @@ class _Run:
             locks=poll_locks(work.deadline, work.control),
             ours=self._connection,
         )
+        self._surroundings.leave()
         if not self._reached:
             raise nothing_for_us(self._elsewhere)
 
@@ -156,8 +160,16 @@ class _Run:
         for replaced in ("url", "dialect_name", "dialect_opts"):
             kwargs.pop(replaced, None)
         ours, elsewhere = self._connection, None
+        self._surroundings.leave()
         if ours.in_transaction():
             ours.commit()
+        per_migration = bool(kwargs.get("transaction_per_migration")) or (
+            kwargs.get("transactional_ddl") is False
+        )
+        theirs = None if connection is ours else connection
+        self._surroundings = Surroundings(
+            ours, self._work.session.connection, theirs, per_migration=per_migration
+        )
         if connection is not None and connection is not ours:
             elsewhere = self._mirror.take_over(connection)
             driver = self._env_run.driver_of(connection)
@@ -176,23 +188,29 @@ class _Run:
     def _prepare(
         self, context: MigrationContext, work_for: Callable[[MigrationContext], Work | None]
     ) -> None:
-        block = context.autocommit_block
+        block, begin = context.autocommit_block, context.begin_transaction
+        surroundings = self._surroundings
 
         def run_migrations(**arguments: Any) -> None:
             if not isinstance(self._env_run.failure, UpgradeError | None):
                 raise self._env_run.failure  # env.py went on after an error that ends the run
             self._reached = True
+            surroundings.leave()
             try:
                 self._mirror.follow()
                 work = work_for(context)
                 if work is not None:
                     self._apply_steps(work, context, arguments)
                 self._env_run.applied = True
+                surroundings.enter()
             except BaseException as error:
                 self._env_run.failure = self._env_run.failure or error
                 raise
 
         context.run_migrations = run_migrations  # type: ignore[method-assign]
+        context.begin_transaction = lambda **arguments: surroundings.transaction(  # type: ignore[method-assign]
+            begin(**arguments)
+        )
         context.autocommit_block = lambda: (  # type: ignore[method-assign]
             block() if self._watch.conduct is None else self._watch.conduct.autocommit_block(block)
         )

@@ -229,11 +229,14 @@ class Mirror:
         return found
 
     def _read(self, theirs: Connection) -> _Prepared:
+        began = theirs.in_transaction()
         found = _read(theirs)
         for name in self._custom:
             value = theirs.execute(CUSTOM, {"name": name}).scalar()
             if value is not None:
                 found.settings[name] = value
+        if not began:
+            theirs.rollback()  # env.py may begin one by itself
         return found
 
     def _release(self, pid: int) -> bool:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from automigrate.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -19,7 +21,15 @@ if TYPE_CHECKING:
 
     from automigrate.options import Options
 
-__all__ = ["Look", "Session", "SessionLostError", "Tables"]
+__all__ = [
+    "Look",
+    "NoVersionTableError",
+    "NotWritableError",
+    "Session",
+    "SessionLostError",
+    "Tables",
+    "TablesDifferError",
+]
 
 VERSION_TABLE = "alembic_version"
 JOURNAL_TABLE = "automigrate_journal"
@@ -71,6 +81,25 @@ class TablesDifferError(Exception):
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
         super().__init__(tables)
+
+
+class NotWritableError(Exception):
+    """Connected to a standby or a read-only server while there is something to apply."""
+
+    remedy = (
+        "Name the primary, or all hosts with target_session_attrs=read-write; if it is meant to "
+        "be read-only, use mode wait."
+    )
+
+
+class NoVersionTableError(ConfigurationError):
+    """env.py configures no version table, because it loops over schemas and there is none yet."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "env.py configures a version table for each of many schemas, and there is none of them "
+            "yet. Create the first one."
+        )
 
 
 class Look(NamedTuple):

@@ -26,7 +26,7 @@ from automigrate.errors import (
     UpgradeError,
 )
 from automigrate.recovery.repair import Resolution
-from automigrate.verdict import Verdict
+from automigrate.verdict import Outcome, Verdict
 from tests.support.projects import Project, sqlalchemy_url
 
 if TYPE_CHECKING:
@@ -339,6 +339,116 @@ def test_tenants_raced_for_are_migrated_once(database: Database, tmp_path: Path)
     assert sum(int(out) for out, _ in outcomes) == 9
 
 
+LISTED = f"""
+{CONNECT}
+with engine.connect() as connection:
+    schemas = connection.scalars(text(
+        "select nspname from pg_namespace where nspname like 'tenant%' order by 1"
+    )).all()
+for schema in schemas:
+    with engine.connect() as connection:
+        connection.execute(text(f"set search_path to {{schema}}"))
+        context.configure(connection=connection, version_table_schema=schema)
+        with context.begin_transaction():
+            context.run_migrations()
+"""
+
+
+def test_no_tenant_yet_is_nothing_to_do(database: Database, tmp_path: Path) -> None:
+    """An application without tenants starts; the first one that is there at a start gets all."""
+    project = one_of(tmp_path, LISTED, 2)
+    migrator = automigrate.Migrator(database.url, project.scripts)
+    report = migrator.upgrade()
+    assert (report.outcome, report.heads, report.applied) == (Outcome.UNCHANGED, (), ())
+    status = migrator.check()
+    assert (status.verdict, status.current) == (Verdict.CURRENT, ())
+    assert "none of them yet" in status.detail
+    assert migrator.wait().heads == ()
+    with pytest.raises(ConfigurationError, match="none of them yet"):
+        migrator.downgrade("base")
+    database.execute("create schema tenant_a")
+    assert migrator.status().verdict is Verdict.EMPTY
+    assert applied(migrator.upgrade()) == ["r0001", "r0002"]
+
+
+def test_tenants_are_read_from_a_table_that_the_first_history_makes(
+    database: Database, tmp_path: Path
+) -> None:
+    """env.py is asked again for what it could not know before; what it lacks is pending."""
+    env = RUN + textwrap.dedent("""
+        with engine.connect() as connection:
+            tenants = connection.scalars(text("select name from public.tenant")).all()
+        for tenant in tenants:
+            with engine.connect() as connection:
+                connection.execute(text(f"create schema if not exists {tenant}"))
+                connection.execute(text(f"set search_path to {tenant}"))
+                connection.commit()
+                context.configure(connection=connection, version_table_schema=tenant)
+                with context.begin_transaction():
+                    context.run_migrations()
+    """)
+    project = Project(tmp_path, env=env)
+    project.add(
+        "r1",
+        upgrade="""
+            op.execute("create table if not exists public.tenant as select 'acme' as name")
+            op.execute("create table orders (id integer)")
+        """,
+    )
+    migrator = automigrate.Migrator(database.url, project.scripts)
+    assert migrator.status().verdict is Verdict.EMPTY
+    assert applied(migrator.upgrade()) == ["r1", "r1"]
+    assert migrator.check().verdict is Verdict.CURRENT
+    assert applied(migrator.upgrade()) == []
+    assert database.rows(
+        "select schemaname from pg_tables where tablename = 'orders' order by 1"
+    ) == [("acme",), ("public",)]
+    database.execute("alter table public.tenant rename to customer")
+    with pytest.raises(ScriptImportError, match=r'"public.tenant" does not exist'):
+        migrator.upgrade()
+
+
+def test_a_new_tenant_is_seen_behind_a_helper(database: Database, tmp_path: Path) -> None:
+    """A loop whose text names no schema is not taken for one version table, which is current."""
+    (tmp_path / "tenant_engines.py").write_text(
+        textwrap.dedent("""
+            from sqlalchemy import create_engine, pool, text
+
+            def engines(url):
+                with create_engine(url, poolclass=pool.NullPool).connect() as connection:
+                    tenants = connection.scalars(text("select name from shared.tenant")).all()
+                for schema in ("public", *tenants):
+                    options = {"options": f"-csearch_path={schema}"}
+                    yield create_engine(url, connect_args=options, poolclass=pool.NullPool)
+        """)
+    )
+    project = one_of(
+        tmp_path,
+        """
+import pathlib
+import sys
+
+from alembic import context
+
+sys.path.append(str(pathlib.Path(__file__).parent.parent))
+
+from tenant_engines import engines
+
+for engine in engines(context.config.get_main_option("sqlalchemy.url")):
+    with engine.connect() as connection:
+        context.configure(connection=connection)
+        with context.begin_transaction():
+            context.run_migrations()
+""",
+        1,
+    )
+    database.execute("create schema shared; create table shared.tenant (name text)")
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001"]
+    database.execute("create schema acme; insert into shared.tenant values ('acme')")
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001"]
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == []
+
+
 # Locks of env.py's own
 
 
@@ -581,6 +691,20 @@ def test_env_py_finds_the_way_back_from_a_worker_thread(database: Database, tmp_
     assert anyio.run(startup) == ["r0001", "r0002"]
 
 
+def test_a_thread_that_never_counts_as_ended_is_not_waited_for(
+    database: Database, tmp_path: Path
+) -> None:
+    """An env.py whose imports patch `threading`, as eventlet does, does not hang the run."""
+    patched = """
+import threading
+
+threading.current_thread().is_alive = lambda: True
+threading.current_thread().join = lambda timeout=None: None
+"""
+    project = one_of(tmp_path, patched + RUN, 1)
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001"]
+
+
 def test_the_process_is_as_before(database: Database, tmp_path: Path) -> None:
     """Logging, environment, import path and directory are untouched by env.py and revisions."""
     project = one_of(
@@ -640,21 +764,51 @@ def test_prepend_sys_path_holds_while_env_py_runs(database: Database, tmp_path: 
     assert str(tmp_path) not in sys.path
 
 
-def test_a_connection_that_a_program_would_hand_over(database: Database, tmp_path: Path) -> None:
-    """An env.py that cannot do without `config.attributes["connection"]` gets ours (MLflow)."""
-    project = one_of(
-        tmp_path,
-        """
-        from alembic import context
-
+HANDED_OVER = {
+    "attribute": """
         engine = context.config.attributes.get("connection", None).engine
         with engine.connect() as connection:
             context.configure(connection=connection)
             with context.begin_transaction():
                 context.run_migrations()
-        """,
-    )
-    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001", "r0002"]
+    """,
+    "refusal": """
+        connection = context.config.attributes.get("connection")
+        if connection is None:
+            raise Exception("No connection set in alembic config. STOP and read the README.")
+        context.configure(connection=connection)
+        with context.begin_transaction():
+            context.run_migrations()
+            connection.exec_driver_sql("comment on table t_r0001 is 'kept'")
+    """,
+    "another function": """
+        def run(set_up):
+            connection = context.config.attributes["connection"]
+            set_up(connection=connection)
+            with context.begin_transaction():
+                context.run_migrations()
+
+        run(getattr(context, "configure"))
+    """,
+}
+
+
+@pytest.mark.parametrize("way", HANDED_OVER)
+def test_a_connection_that_a_program_would_hand_over(
+    database: Database, tmp_path: Path, way: str
+) -> None:
+    """An env.py that cannot do without `config.attributes["connection"]` gets ours.
+
+    As MLflow's and Dagster's, whose helper refuses to go on without.
+    """
+    env = "from alembic import context\n" + textwrap.dedent(HANDED_OVER[way])
+    project = one_of(tmp_path, env)
+    migrator = automigrate.Migrator(database.url, project.scripts)
+    assert applied(migrator.upgrade()) == ["r0001", "r0002"]
+    assert migrator.check().verdict is Verdict.CURRENT
+    assert applied(migrator.upgrade()) == []
+    if way == "refusal":
+        assert database.rows("select obj_description('t_r0001'::regclass)") == [("kept",)]
 
 
 # Revisions

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UNKNOWN = ConfiguredTables(literal=False)
+LOOPS = ConfiguredTables(literal=False, loops=True)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,43 @@ def test_tables_are_read_from_the_text(
     tmp_path: Path, source: str, found: ConfiguredTables
 ) -> None:
     """Literals and constants are understood; whatever else decides makes it not literal."""
+    env_file = tmp_path / "env.py"
+    env_file.write_text(source)
+    assert configured_tables(env_file) == found
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("for s in tenants:\n  context.configure(version_table_schema='s')", LOOPS),
+        ("def run(s):\n  context.configure()\nfor s in tenants:\n  run(s)", LOOPS),
+        (
+            """
+def do(c):
+    context.configure()
+async def one(s):
+    await c.run_sync(do)
+async def every():
+    await asyncio.gather(*(one(s) for s in tenants))""",
+            LOOPS,
+        ),
+        ("def run(s):\n  context.configure()\nlist(pool.map(run, tenants))", LOOPS),
+        (
+            "def run():\n  context.configure()\nfor attempt in range(3):\n  run()",
+            ConfiguredTables(),
+        ),
+        (
+            """
+for name, rec in engines.items():
+    context.configure(connection=rec['connection'], upgrade_token=f'{name}_upgrades')""",
+            ConfiguredTables(),
+        ),
+        ("# for tenants in all\ncontext.configure()", ConfiguredTables()),
+        ("for s in tenants:\n  create(s)\ncontext.configure()", ConfiguredTables()),
+    ],
+)
+def test_a_loop_is_no_literal(tmp_path: Path, source: str, found: ConfiguredTables) -> None:
+    """Where `configure` is reached once for each of many, only running env.py tells which."""
     env_file = tmp_path / "env.py"
     env_file.write_text(source)
     assert configured_tables(env_file) == found
