@@ -23,6 +23,8 @@ __all__ = ["Look", "Session", "SessionLostError", "Tables"]
 
 VERSION_TABLE = "alembic_version"
 JOURNAL_TABLE = "automigrate_journal"
+OWN_TABLES = (JOURNAL_TABLE,)
+"""What automigrate keeps beside a version table, and no part of anybody's schema."""
 
 
 class SessionLostError(Exception):
@@ -254,7 +256,7 @@ class Session:
             "version": tables.version,
             "journal": tables.journal,
             "schema": tables.schema,
-            "ours": [tables.version_table, JOURNAL_TABLE],
+            "ours": [tables.version_table, *OWN_TABLES],
             "select_heads": _AS_LEXEMES.format("version_num", tables.version, ""),
             "select_open": _AS_LEXEMES.format(
                 "revision", tables.journal, OPEN.format(literal(tables.version_table))
@@ -269,7 +271,7 @@ class Session:
 
     def has_tables(self, schema: str, version_table: str) -> bool:
         """Whether a schema holds tables of the application."""
-        ours = [version_table, JOURNAL_TABLE]
+        ours = [version_table, *OWN_TABLES]
         row = self.connection.execute(HAS_TABLES, {"schema": schema, "ours": ours}).fetchone()
         return bool(row and row[0])
 

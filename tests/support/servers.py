@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from automigrate import embedded
+from automigrate.database.session import OWN_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,9 +109,10 @@ class Database:
         """Return the schema as pg_dump shows it, without what changes from dump to dump.
 
         Args:
-            journal: whether to show automigrate's journal too.
+            journal: whether to show automigrate's own tables too.
         """
-        options = [] if journal else ["--exclude-table=*.automigrate_journal*"]
+        excluded = () if journal else OWN_TABLES
+        options = [f"--exclude-table=*.{name}*" for name in excluded]
         dump = self.server.run("pg_dump", "--schema-only", *options, self.name).stdout
         return "\n".join(line for line in dump.splitlines() if not _VOLATILE_DUMP_LINE.match(line))
 
