@@ -23,7 +23,8 @@ __all__ = ["Look", "Session", "SessionLostError", "Tables"]
 
 VERSION_TABLE = "alembic_version"
 JOURNAL_TABLE = "automigrate_journal"
-OWN_TABLES = (JOURNAL_TABLE,)
+OPEN_TABLE = "automigrate_open"
+OWN_TABLES = (JOURNAL_TABLE, OPEN_TABLE)
 """What automigrate keeps beside a version table, and no part of anybody's schema."""
 
 
@@ -52,6 +53,11 @@ class Tables(NamedTuple):
     def journal(self) -> str:
         """The journal as quoted SQL."""
         return self._qualified(JOURNAL_TABLE)
+
+    @property
+    def open_rows(self) -> str:
+        """The table of the journal's open rows as quoted SQL."""
+        return self._qualified(OPEN_TABLE)
 
     def _qualified(self, table: str) -> str:
         return quoted(table) if self.schema is None else f"{quoted(self.schema)}.{quoted(table)}"

@@ -59,6 +59,19 @@ from pg_stat_activity
 where datname = %s and backend_type = 'client backend' and pid <> pg_backend_pid()
 order by pid
 """
+_JOURNALS = """
+select quote_ident(n.nspname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relname = 'automigrate_journal' and to_regclass(format('%I.automigrate_open', n.nspname))
+  is not null and exists (select from pg_attribute a where a.attrelid = c.oid and attname = 'id')
+"""
+_DISAGREEMENTS = """
+select '{0}: in the journal ' || coalesce(j.id || ' ' || j.revision, 'nothing')
+  || ', among the open rows ' || coalesce(o.entry || ' ' || o.revision, 'nothing')
+from (select * from {0}.automigrate_journal where state in ('running', 'failed')) j
+full join {0}.automigrate_open o on (o.entry, o.revision) = (j.id, j.revision)
+  and o.version_table is not distinct from j.version_table
+where j.id is null or o.entry is null order by coalesce(j.id, o.entry)
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,16 +167,30 @@ class Database:
                 )
             ]
 
+    def open_rows(self) -> list[str]:
+        """Return the revisions of the journal's open rows, from the table of open rows."""
+        found = self.rows("select revision from automigrate_open order by entry")
+        return [revision for (revision,) in found]
+
+    def disagreements(self) -> list[str]:
+        """Say how the journals and the tables of their open rows differ; they never should."""
+        return [
+            found
+            for (schema,) in self.rows(_JOURNALS)
+            for (found,) in self.rows(_DISAGREEMENTS.format(schema))
+        ]
+
     def drop(self) -> list[str]:
-        """Drop the database; return the sessions that were left in it.
+        """Drop the database; return the sessions that were left in it, and `disagreements`.
 
         Sessions that were closed a moment ago get the time to end.
         """
+        disagreements = self.disagreements()
         deadline = time.monotonic() + _LEFTOVER_GRACE
         while (left := self.sessions()) and time.monotonic() < deadline:
             time.sleep(0.01)
         self.server.drop_database(self.name)
-        return left
+        return left + disagreements
 
 
 def binaries_of(version: Version) -> Path | None:
