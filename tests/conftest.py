@@ -89,14 +89,14 @@ def own_server() -> Iterator[EmbeddedServer]:
 
 @pytest.fixture
 def database(server: EmbeddedServer, request: pytest.FixtureRequest) -> Iterator[Database]:
-    """An empty database for this test alone; sessions left in it fail the test."""
+    """An empty database for this test alone; what `drop` finds left in it fails the test."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw")
     title = re.sub(r"\W+", "_", request.node.name.partition("[")[0])[:40]
     found = Database(server, f"{worker}_{next(_counter)}_{title}")
     yield found
     left = found.drop()
     if left:
-        pytest.fail(f"sessions left in {found.name}:\n" + "\n".join(left), pytrace=False)
+        pytest.fail(f"left in {found.name}:\n" + "\n".join(left), pytrace=False)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def databases(server: EmbeddedServer) -> Iterator[Callable[[], Database]]:
     yield make
     left = [session for database in made for session in database.drop()]
     if left:
-        pytest.fail("sessions left:\n" + "\n".join(left), pytrace=False)
+        pytest.fail("left:\n" + "\n".join(left), pytrace=False)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, event, pool
 from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.util import await_only
 
-from automigrate.database.session import JOURNAL_TABLE, SessionLostError
+from automigrate.database.session import OWN_TABLES, SessionLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +63,7 @@ def connection_on(
     raw.autocommit = False
     engine = create_engine(url, creator=creator, poolclass=pool.NullPool)
     _keep_open(engine, raw)
-    _hide_journal(engine)
+    _hide_own_tables(engine)
     connection = engine.connect()
     first[0] = connection
 
@@ -141,7 +141,7 @@ def _second(
     return connection
 
 
-def _hide_journal(engine: Engine) -> None:
+def _hide_own_tables(engine: Engine) -> None:
     """Let inspection list the tables that plain Alembic would find.
 
     Revisions go through all of them, to add a column, to move them to another schema.
@@ -149,7 +149,7 @@ def _hide_journal(engine: Engine) -> None:
     original = engine.dialect.get_table_names
 
     def get_table_names(*args: Any, **kwargs: Any) -> list[str]:
-        return [name for name in original(*args, **kwargs) if name != JOURNAL_TABLE]
+        return [name for name in original(*args, **kwargs) if name not in OWN_TABLES]
 
     setattr(engine.dialect, "get_table_names", get_table_names)  # noqa: B010 - mypy sees a method
 

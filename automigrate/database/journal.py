@@ -3,6 +3,10 @@
 A transactional revision that fails leaves no row, because the row goes with it. A revision that
 commits a part of its work (an autocommit block, a commit of its own) commits its row in state
 `running` with it, so that the next start knows that it was interrupted and how far it came (H15).
+
+Rows in state `running` or `failed` have a row in a table of their own, too, which is what a start
+asks for (see `journal_table`). Both are written by the same statement, or at least in the same
+transaction: wherever the one is durable or rolled back, the other is.
 """
 
 from __future__ import annotations
@@ -12,11 +16,11 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from psycopg import ClientCursor, sql
+from psycopg import ClientCursor
 
-from automigrate.database.journal_table import CHANGES, FORM
+from automigrate.database.journal_table import CLOSE, JournalTables
 from automigrate.database.prepared import Repeated
-from automigrate.database.session import ASYNCHRONOUS, JOURNAL_TABLE, VERSION_TABLE
+from automigrate.database.session import VERSION_TABLE
 from automigrate.plan import JournalEntry
 
 if TYPE_CHECKING:
@@ -32,10 +36,10 @@ select id, revision, down_revisions, direction, state, compatible, checksum, pro
 from {journal} where {ours} order by id"""
 
 BEGIN = """\
-insert into {journal} (revision, down_revisions, direction, state, checksum, compatible,
+{opening}insert into {journal} (revision, down_revisions, direction, state, checksum, compatible,
   instance_host, instance_pid, application_version, automigrate_version, version_table, backup,
   restore_point, restore_lsn)
-values (%s, %s, %s, 'running', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning id"""
+values (%s, %s, %s, 'running', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s){opened}"""
 
 # For a revision that is one message, in its transaction: nobody could see it `running`.
 APPLIED = """\
@@ -66,8 +70,8 @@ where revision = %s and id < %s and direction <> 'downgrade' and state <> 'rever
   and {ours}"""
 
 FAIL = """\
-update {journal} set state = 'failed', finished_at = clock_timestamp(), error = %s
-where id = %s returning id"""
+{opening}update {journal} set state = 'failed', finished_at = clock_timestamp(), error = %s
+where id = %s{opened}"""
 
 # Of several rows the newest counts: that of the application which holds.
 RECORDED = """\
@@ -97,9 +101,6 @@ insert into {journal} (revision, down_revisions, direction, state, checksum, com
 values (%s, %s, %s, 'applied', %s, %s, %s, %s, %s, %s, %s, clock_timestamp())"""
 
 
-OURS = "(version_table is null or version_table = {table})"
-
-
 class Saved(NamedTuple):
     """The backup that was made before a run changed anything."""
 
@@ -124,7 +125,7 @@ class Recorded(NamedTuple):
 
 
 class Journal:
-    """The journal table beside one version table; every write happens under the lock.
+    """The journal's tables beside one version table; every write happens under the lock.
 
     Several version tables of a schema share the table, not the rows: revisions of two applications
     may have the same name, and none reads, settles or undoes what another's are.
@@ -142,33 +143,29 @@ class Journal:
     ) -> None:
         self._connection = connection
         self.schema = schema
-        self._name = sql.Identifier(schema, JOURNAL_TABLE)
+        self._tables = JournalTables(connection, schema, version_table)
         self._client = ClientCursor(connection)
-        self._composed: dict[str, bytes] = {}
-        self._version_table = version_table
         self._saved = saved or Saved()
-        self._form = ""
         self.instance = (socket.gethostname(), os.getpid())
         self._origin = (*self.instance, application_version, automigrate_version, version_table)
 
     def exists(self) -> bool:
         """Whether the table is there."""
-        return self._look() != "missing"
+        return self._tables.look().journal != "missing"
 
     def create(self, *, durable: bool = True) -> None:
-        """Create the table if it is missing, or bring it to today's form; under the lock (H8).
+        """Create the tables, or bring them to today's form; under the lock (H8).
+
+        A role that may write to the journal but make no table beside it goes on without.
 
         Args:
             durable: whether its commit waits for the disk.
         """
-        statements = [self._compose(text) for text in CHANGES[self._look()]]
-        if not statements:
-            return
-        if not durable:
-            statements.insert(0, ASYNCHRONOUS.encode())
-        with self._connection.transaction():
-            self._connection.execute(b";\n".join(statements))
-        self._look()
+        self._tables.create(durable=durable)
+
+    def agreement(self) -> list[str]:
+        """Return the SQL that brings the open rows into agreement with the journal."""
+        return self._tables.agreement()
 
     def entries(self) -> tuple[JournalEntry, ...]:
         """Read all rows, oldest first; none when the table is missing."""
@@ -201,6 +198,8 @@ class Journal:
         compatible: bool,
     ) -> str:
         """Return the SQL that writes the `running` row, to be sent with other statements."""
+        if not self._tables.opens:  # another role may have made the table since
+            self._tables.look()
         return self._mogrify(
             BEGIN,
             (
@@ -273,7 +272,7 @@ class Journal:
         statements = [*first, self._mogrify(FINISH, parameters)]
         if direction == "downgrade":
             statements.append(self._mogrify(REVERT, (revision, row)))
-        cursor = self._client.execute(";\n".join(statements))
+        cursor = self._change(*statements)
         counts = [cursor.rowcount]
         while cursor.nextset():
             counts.append(cursor.rowcount)
@@ -314,11 +313,11 @@ class Journal:
 
     def resolve(self, revision: str, state: str, note: str | None = None) -> None:
         """Bring the open rows of a revision to an end."""
-        self._execute(RESOLVE, (state, note, revision))
+        self._change(self._mogrify(RESOLVE, (state, note, revision)))
 
     def revert(self, revision: str) -> None:
         """Have all rows of a revision say that it is not applied."""
-        self._execute(REVERT, (revision, 2**62))
+        self._change(self._mogrify(REVERT, (revision, 2**62)))
 
     def accept(self, revision: str, checksum: str | None) -> int:
         """Take a changed script for the one that was applied; returns the rows changed.
@@ -342,14 +341,10 @@ class Journal:
             (revision, list(down_revisions), direction, checksum, compatible, *self._origin),
         )
 
-    def _look(self) -> str:
-        name = self._name.as_string(self._connection)
-        row = self._connection.execute(FORM, (name,)).fetchone()
-        found: str = row[0] if row else "missing"
-        if found != self._form:
-            self._form = found
-            self._composed.clear()
-        return found
+    def _change(self, *statements: str) -> psycopg.Cursor[Any]:
+        """Send statements that close rows, and take these from the open ones, in one message."""
+        closing = [self._compose(CLOSE).decode()] if self._tables.opens else []
+        return self._client.execute(";\n".join([*statements, *closing]))
 
     def _execute(
         self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None
@@ -360,15 +355,4 @@ class Journal:
         return self._client.mogrify(self._compose(query), parameters)
 
     def _compose(self, query: str) -> bytes:
-        composed = self._composed.get(query)
-        if composed is None:
-            if not self._form:
-                self._look()
-            # A table of the older form has only rows of which it does not know whose they are.
-            ours: sql.Composable = sql.SQL("true")
-            if self._form != "older":
-                ours = sql.SQL(OURS).format(table=sql.Literal(self._version_table))
-            parts = {"journal": self._name, "ours": ours}
-            composed = sql.SQL(query).format(**parts).as_bytes(self._connection)
-            self._composed[query] = composed
-        return composed
+        return self._tables.compose(query)

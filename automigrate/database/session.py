@@ -33,6 +33,9 @@ __all__ = [
 
 VERSION_TABLE = "alembic_version"
 JOURNAL_TABLE = "automigrate_journal"
+OPEN_TABLE = "automigrate_open"
+OWN_TABLES = (JOURNAL_TABLE, OPEN_TABLE)
+"""What automigrate keeps beside a version table, and no part of anybody's schema."""
 
 
 class SessionLostError(Exception):
@@ -60,6 +63,11 @@ class Tables(NamedTuple):
     def journal(self) -> str:
         """The journal as quoted SQL."""
         return self._qualified(JOURNAL_TABLE)
+
+    @property
+    def open_rows(self) -> str:
+        """The table of the journal's open rows as quoted SQL."""
+        return self._qualified(OPEN_TABLE)
 
     def _qualified(self, table: str) -> str:
         return quoted(table) if self.schema is None else f"{quoted(self.schema)}.{quoted(table)}"
@@ -283,7 +291,7 @@ class Session:
             "version": tables.version,
             "journal": tables.journal,
             "schema": tables.schema,
-            "ours": [tables.version_table, JOURNAL_TABLE],
+            "ours": [tables.version_table, *OWN_TABLES],
             "select_heads": _AS_LEXEMES.format("version_num", tables.version, ""),
             "select_open": _AS_LEXEMES.format(
                 "revision", tables.journal, OPEN.format(literal(tables.version_table))
@@ -298,7 +306,7 @@ class Session:
 
     def has_tables(self, schema: str, version_table: str) -> bool:
         """Whether a schema holds tables of the application."""
-        ours = [version_table, JOURNAL_TABLE]
+        ours = [version_table, *OWN_TABLES]
         row = self.connection.execute(HAS_TABLES, {"schema": schema, "ours": ours}).fetchone()
         return bool(row and row[0])
 

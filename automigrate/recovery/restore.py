@@ -14,10 +14,11 @@ from __future__ import annotations
 import re
 import subprocess
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automigrate.database.session import OWN_TABLES
 from automigrate.errors import BackupError, StoppedError
 from automigrate.recovery import manifest as manifests, restore_tables
 from automigrate.recovery.backup import UNFINISHED
@@ -144,6 +145,9 @@ def restore(run: Run, path: str, *, programs: str | None = None) -> tuple[str, .
         if manifest is not None and manifest.tables:
             restore_tables.require_heads(path, manifest, look)
             script = _rows(session, tools, path, manifest)
+            if any(name.endswith(f".{own}") for name in manifest.tables for own in OWN_TABLES):
+                agreement = run.journal(session, run.schema(look)).agreement()
+                script = replace(script, after=script.after + _lines(agreement))
         else:
             script = _everything(session, tools, path, run.tables.version_table)
         _carry_out(run, session, lock, tools, script)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from automigrate.database.session import JOURNAL_TABLE
+from automigrate.database.session import OWN_TABLES
 from automigrate.deadline import Control
 from automigrate.recovery.tools import tools_for
 
@@ -33,7 +33,7 @@ def lines(source: Source, directory: str | None = None, *, ours: str) -> list[st
         BackupError: it failed.
     """
     tools = tools_for(source, Control(), directory=directory)
-    quoted = (name.replace('"', '""') for name in (ours, JOURNAL_TABLE))
+    quoted = (name.replace('"', '""') for name in (ours, *OWN_TABLES))
     excluded = (f'--exclude-table=*."{name}"' for name in quoted)
     options = ("--schema-only", "--no-owner", "--no-privileges", *excluded)
     return list(comparable(tools.run("pg_dump", *options).splitlines()))

@@ -1,7 +1,7 @@
 """Compare models with a database through Alembic's autogenerate, with what it lacks filled in.
 
-The journal is left out. Types and server defaults are compared. With models in several schemas all
-of these are looked at. What env.py configures itself stays as it is.
+Our own tables are left out. Types and server defaults are compared. With models in several schemas
+all of these are looked at. What env.py configures itself stays as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy import CheckConstraint, DefaultClause, Sequence, exc, text, type
 from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.sql.elements import TextClause, conv
 
-from automigrate.database.session import JOURNAL_TABLE
+from automigrate.database.session import OWN_TABLES
 from automigrate.errors import ConfigurationError, ScriptError
 from automigrate.workflow.operations import DIALECT, escaped, expression_of, quoted_name
 
@@ -62,8 +62,8 @@ def include_object(
     _reflected: bool,  # noqa: FBT001 - Alembic's signature
     _compare_to: object,
 ) -> bool:
-    """Leave the journal out of a comparison; for `context.configure` of plain Alembic, too."""
-    return not (kind == "table" and name == JOURNAL_TABLE)
+    """Leave automigrate's own tables out; for `context.configure` of plain Alembic, too."""
+    return not (kind == "table" and name in OWN_TABLES)
 
 
 def configured() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from automigrate.database.session import JOURNAL_TABLE
+from automigrate.database.session import OWN_TABLES
 
 if TYPE_CHECKING:
     import psycopg
@@ -92,7 +92,7 @@ def fingerprint(connection: psycopg.Connection[Any], version_table: str) -> froz
         connection: a session in it.
         version_table: which is left out.
     """
-    ours = [version_table, f"{version_table}_pkc", JOURNAL_TABLE]
+    ours = [version_table, f"{version_table}_pkc", *OWN_TABLES]
     rows = connection.execute(LINES, {"ours": ours}).fetchall()
     return frozenset(line for (line,) in rows)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import MetaData, create_engine, exc, pool, text
 
-from automigrate.database.session import JOURNAL_TABLE, VERSION_TABLE
+from automigrate.database.session import OWN_TABLES, VERSION_TABLE
 from automigrate.errors import ConfigurationError, ScriptImportError
 from automigrate.workflow.reaching import reaching
 
@@ -63,7 +63,7 @@ def pull(
         url: the database; it is only read.
         generator: as sqlacodegen calls it: `declarative`, `dataclasses`, `tables`, `sqlmodels`.
         schemas: by default that of the search_path.
-        version_table: which is left out, like the journal.
+        version_table: which is left out, like automigrate's own tables.
 
     Raises:
         ConfigurationError: sqlacodegen is missing, does not know the generator, or there is no
@@ -81,7 +81,7 @@ def pull(
     engine = create_engine(url.sqlalchemy_url(), poolclass=pool.NullPool)
 
     def ours(name: str, _: object) -> bool:
-        return name not in (version_table, JOURNAL_TABLE)
+        return name not in (version_table, *OWN_TABLES)
 
     with reaching(url), engine.connect() as connection, warnings.catch_warnings():
         warnings.simplefilter("ignore", exc.SAWarning)  # types that become NullType are told below

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
-from automigrate.database.session import JOURNAL_TABLE
+from automigrate.database.session import OWN_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -143,7 +143,7 @@ class StatementRecorder:
     ) -> None:
         self._url = url
         self._revisions_on = connection
-        self._ours = [version_table, JOURNAL_TABLE]
+        self._ours = [version_table, *OWN_TABLES]
         self._first_names: dict[int, str] = {}
         self._there: Mapping[int, _Relation] = {}
         self._before: Mapping[int, _Relation] = {}

@@ -7,7 +7,7 @@ grant usage, create on schema public to shop_migrator;
 grant usage on schema public to shop_app;
 
 -- What the migrator creates later, the application may use at once: its own tables, and
--- alembic_version and automigrate_journal, which its readiness looks at.
+-- alembic_version, automigrate_journal and automigrate_open, which its start and readiness look at.
 alter default privileges for role shop_migrator in schema public
   grant select, insert, update, delete on tables to shop_app;
 alter default privileges for role shop_migrator in schema public

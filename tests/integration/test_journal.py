@@ -106,7 +106,7 @@ def test_a_downgrade_reverts_what_was_applied(journal: Journal, database: Databa
 def test_failing_a_row_that_was_rolled_back_says_so(journal: Journal) -> None:
     """A transactional revision has taken its row with it."""
     row = begin(journal, "r1")
-    journal._connection.execute("delete from automigrate_journal")
+    journal._connection.execute("delete from automigrate_journal; delete from automigrate_open")
     assert not journal.fail(row, "no luck")
 
 
@@ -246,7 +246,9 @@ def test_two_applications_share_the_table_and_no_row(database: Database, tmp_pat
     two.stamp("base")
     two.upgrade()
     database.execute(
-        "update automigrate_journal set state = 'running' where version_table = 'alembic_version'"
+        "update automigrate_journal set state = 'running' where version_table = 'alembic_version';"
+        "insert into automigrate_open select id, revision, version_table from automigrate_journal "
+        "where state = 'running'"
     )
     assert two.status().interrupted == ()
     assert two.wait().verdict.value == "current"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from automigrate.database.session import PROTECTION, Look, Session, Tables, quoted
+from automigrate.database.session import OWN_TABLES, PROTECTION, Look, Session, Tables, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,10 +170,10 @@ def test_protection_goes_on_where_one_setting_is_refused(database: Database) -> 
 
 
 def test_only_tables_of_the_application_count(session: Session, database: Database) -> None:
-    """Version table, journal and views do not make a database unmanaged; a table does."""
+    """Version table, our own and views do not make a database unmanaged; a table does."""
     database.execute(
-        "create table alembic_version (); create table automigrate_journal (); "
-        "create view v as select 1; create sequence s; create schema other; "
+        "".join(f"create table {name} (); " for name in ("alembic_version", *OWN_TABLES))
+        + "create view v as select 1; create sequence s; create schema other; "
         "create table other.t ()"
     )
     assert not session.has_tables("public", "alembic_version")

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from automigrate import embedded
+from automigrate.database.session import OWN_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +58,19 @@ select pid, usename, application_name, state, query
 from pg_stat_activity
 where datname = %s and backend_type = 'client backend' and pid <> pg_backend_pid()
 order by pid
+"""
+_JOURNALS = """
+select quote_ident(n.nspname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relname = 'automigrate_journal' and to_regclass(format('%I.automigrate_open', n.nspname))
+  is not null and exists (select from pg_attribute a where a.attrelid = c.oid and attname = 'id')
+"""
+_DISAGREEMENTS = """
+select '{0}: in the journal ' || coalesce(j.id || ' ' || j.revision, 'nothing')
+  || ', among the open rows ' || coalesce(o.entry || ' ' || o.revision, 'nothing')
+from (select * from {0}.automigrate_journal where state in ('running', 'failed')) j
+full join {0}.automigrate_open o on (o.entry, o.revision) = (j.id, j.revision)
+  and o.version_table is not distinct from j.version_table
+where j.id is null or o.entry is null order by coalesce(j.id, o.entry)
 """
 
 
@@ -108,9 +122,10 @@ class Database:
         """Return the schema as pg_dump shows it, without what changes from dump to dump.
 
         Args:
-            journal: whether to show automigrate's journal too.
+            journal: whether to show automigrate's own tables too.
         """
-        options = [] if journal else ["--exclude-table=*.automigrate_journal*"]
+        excluded = () if journal else OWN_TABLES
+        options = [f"--exclude-table=*.{name}*" for name in excluded]
         dump = self.server.run("pg_dump", "--schema-only", *options, self.name).stdout
         return "\n".join(line for line in dump.splitlines() if not _VOLATILE_DUMP_LINE.match(line))
 
@@ -152,16 +167,30 @@ class Database:
                 )
             ]
 
+    def open_rows(self) -> list[str]:
+        """Return the revisions of the journal's open rows, from the table of open rows."""
+        found = self.rows("select revision from automigrate_open order by entry")
+        return [revision for (revision,) in found]
+
+    def disagreements(self) -> list[str]:
+        """Say how the journals and the tables of their open rows differ; they never should."""
+        return [
+            found
+            for (schema,) in self.rows(_JOURNALS)
+            for (found,) in self.rows(_DISAGREEMENTS.format(schema))
+        ]
+
     def drop(self) -> list[str]:
-        """Drop the database; return the sessions that were left in it.
+        """Drop the database; return the sessions that were left in it, and `disagreements`.
 
         Sessions that were closed a moment ago get the time to end.
         """
+        disagreements = self.disagreements()
         deadline = time.monotonic() + _LEFTOVER_GRACE
         while (left := self.sessions()) and time.monotonic() < deadline:
             time.sleep(0.01)
         self.server.drop_database(self.name)
-        return left
+        return left + disagreements
 
 
 def binaries_of(version: Version) -> Path | None:
