@@ -107,7 +107,7 @@ def test_unlock_ends_a_frozen_holder_and_another_goes_on(
 ) -> None:
     """A stopped process keeps the lock for ever; `unlock` frees it, and the next run migrates."""
     project.extend(3)
-    frozen = Replica(database, project, stop_at="RevisionApplied r0001")
+    frozen = Replica(database, project, stop_at="RevisionStarted r0001")
     try:
         frozen.until_told("stopped")
         os.kill(frozen.pid, signal.SIGSTOP)
@@ -115,7 +115,7 @@ def test_unlock_ends_a_frozen_holder_and_another_goes_on(
         assert result.return_value == 0, result.output
         assert "was ended" in result.output
         report = automigrate.upgrade(database.url, project.scripts)
-        assert [item.revision for item in report.applied] == ["r0002", "r0003"]
+        assert [item.revision for item in report.applied] == ["r0001", "r0002", "r0003"]
         os.kill(frozen.pid, signal.SIGCONT)
         frozen.go()
         assert frozen.finish() == 0, str(frozen)
