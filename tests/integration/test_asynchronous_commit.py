@@ -14,6 +14,7 @@ from psycopg.rows import scalar_row, tuple_row
 
 import automigrate
 from automigrate import CommitPolicy, UpgradeError
+from automigrate.database import pipeline
 from automigrate.events import RevisionApplied
 from tests.support.servers import new_server
 
@@ -101,8 +102,8 @@ def test_version_schema_and_journal_agree_after_every_crash(
         kept = 0 if version is None else names.index(version) + 1
         assert tables == names[:kept]
         assert journal == dict.fromkeys(names[:kept], "applied")
-        assert kept <= position
-        lost += position - kept
+        assert kept < position + pipeline.LONGEST  # as many as were sent behind it
+        lost += position > kept
         # The same call has gone on with the next session, and counts nothing twice.
         assert state(url) == (names[-1], names, dict.fromkeys(names, "applied"))
         assert [item.revision for item in report.applied] == names
@@ -121,14 +122,16 @@ def test_a_finished_run_is_durable(crashing: EmbeddedServer, url: str, project: 
 def test_commits_every_loses_nothing(crashing: EmbeddedServer, url: str, project: Project) -> None:
     """With `commits="every"` a revision that was told as applied is on disk."""
     names = project.extend(REVISIONS)
-    seen: list[object] = []
+    seen: list[State] = []
     automigrate.upgrade(
         url,
         project.scripts,
         commits=CommitPolicy.EVERY,
         on_event=crash_after(crashing, 5, lambda: seen.append(state(url))),
     )
-    assert seen == [(names[4], names[:5], dict.fromkeys(names[:5], "applied"))]
+    kept = names[: names.index(seen[0][0] or "") + 1]
+    assert len(kept) >= 5
+    assert seen == [(kept[-1], kept, dict.fromkeys(kept, "applied"))]
 
 
 def test_a_run_that_fails_leaves_what_it_applied_on_disk(
@@ -148,7 +151,7 @@ def test_a_run_that_is_stopped_leaves_what_it_applied_on_disk(
     crashing: EmbeddedServer, url: str, project: Project
 ) -> None:
     """After `stop` the revisions applied so far survive a crash."""
-    names = project.extend(6)
+    names = project.extend(40)
     migrator = automigrate.Migrator(url, project.scripts)
 
     def stop(event: Event) -> None:
@@ -156,10 +159,13 @@ def test_a_run_that_is_stopped_leaves_what_it_applied_on_disk(
             migrator.stop()
 
     migrator.add_listener(stop)
-    with pytest.raises(automigrate.StoppedError):
+    with pytest.raises(automigrate.StoppedError) as caught:
         migrator.upgrade()
     crashing.restart("immediate")
-    assert state(url) == (names[2], names[:3], dict.fromkeys(names[:3], "applied"))
+    done = list(caught.value.applied)
+    assert done == names[: len(done)]
+    assert len(done) >= 3
+    assert state(url) == (done[-1], done, dict.fromkeys(done, "applied"))
 
 
 def test_a_revision_outside_of_a_transaction_commits_durably(
