@@ -32,6 +32,11 @@ LONGEST = 4
 when it is done with one, and few to take back."""
 
 
+MOST_ENDS = 100
+"""Of statements, one after the other without an answer: then there is no more to come. Between two
+answers libpq says once that a statement has no more."""
+
+
 class Sent:
     """One transaction on its way."""
 
@@ -150,10 +155,13 @@ class Pipeline:
             return
         pgconn.pipeline_sync()
         self._wire.flush()
-        while True:
+        ends = 0
+        while ends < MOST_ENDS:
             result = self._next_result()
             if result is None:
+                ends += 1
                 continue
+            ends = 0
             if result.status == pq.ExecStatus.PIPELINE_SYNC:
                 break
             if result.command_status == b"COMMIT":
