@@ -41,6 +41,7 @@ class Watchdog:
 
     def __exit__(self, *_: object) -> None:
         self._closed.set()
+        self._thread.join(timeout=1.0)  # none is left when the interpreter ends
 
     def _run(self) -> None:
         silent = 0.0
