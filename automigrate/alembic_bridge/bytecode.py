@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from automigrate.alembic_bridge.harmless import BUILTINS, NOT_TO_BE_CALLED, builds_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Set as AbstractSet
 
 __all__ = ["only_builds_sql"]
 
@@ -41,7 +41,7 @@ _INSTRUCTIONS = frozenset(dis.opmap[name] for name in _NAMES.split() if name in 
 
 
 def only_builds_sql(
-    function: Callable[..., object], module: types.ModuleType, refused: Collection[str]
+    function: Callable[..., object], module: types.ModuleType, refused: AbstractSet[str]
 ) -> bool:
     """Whether all that a script's function does is build SQL; `False`: nothing is known.
 
@@ -58,8 +58,7 @@ def only_builds_sql(
         not code.co_freevars
         and _INSTRUCTIONS.issuperset(instructions)
         and not _catches(instructions)
-        and NOT_TO_BE_CALLED.isdisjoint(names)
-        and not any(name in refused for name in names)
+        and (NOT_TO_BE_CALLED | refused).isdisjoint(names)
         and _all_build_sql(names, vars(module))
     )
 

@@ -20,11 +20,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
-from automigrate.alembic_bridge.directory import (
-    config_for,
-    default_driver,
-    directory_for,
-)
+from automigrate.alembic_bridge.directory import config_for, default_driver, directory_for
 from automigrate.alembic_bridge.env_statements import intercepting
 from automigrate.alembic_bridge.event_loop import event_loop
 from automigrate.alembic_bridge.guard import process_guard

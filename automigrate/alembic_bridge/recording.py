@@ -3,10 +3,10 @@
 Most revisions only say what to do: `op.create_table`, `op.add_column`, `op.execute`. Nothing in
 them looks at what the database answers, and calling their `upgrade()` has no effect but to build
 SQL. Such a revision can be run while the database is still busy with the one before, and be sent
-as one message. Whether it is plain is read from its text first (`harmless`: every name that it
-uses is known to do nothing but build SQL) and seen when it is run: whatever asks the database for
-an answer ends the recording, and the revision is run statement by statement in its turn. Running
-it twice is nothing that anybody could notice, for the same reason.
+as a whole. Whether it is plain is told from its compiled function or its text first (`bytecode`,
+`harmless`: every name that it uses is known to do nothing but build SQL) and seen when it is run:
+whatever asks the database for an answer ends the recording, and the revision is run statement by
+statement in its turn. Running it twice is nothing that anybody could notice, for the same reason.
 """
 
 from __future__ import annotations

@@ -20,14 +20,13 @@ import psycopg
 from alembic.util import CommandError
 
 from automigrate.alembic_bridge.conduct import Conduct
+from automigrate.alembic_bridge.preamble import Preamble
 from automigrate.alembic_bridge.recording import Recorder, is_plain
 from automigrate.alembic_bridge.render import WayBack, way_back_of
 from automigrate.database import advisory_lock
 from automigrate.database.message import Message, unmet
 from automigrate.database.pipeline import Pipeline
-from automigrate.database.prepared import Repeated
 from automigrate.database.session import SessionLostError
-from automigrate.options import CommitPolicy
 from automigrate.scripts.text import ScriptText
 
 if TYPE_CHECKING:
@@ -40,19 +39,9 @@ if TYPE_CHECKING:
     from automigrate.alembic_bridge.version_update import VersionUpdate
     from automigrate.alembic_bridge.work import Work
     from automigrate.database.pipeline import Sent
+    from automigrate.database.prepared import Repeated
 
 __all__ = ["RevisionTransaction"]
-
-# Asked again before every revision, because scripts can say RESET ALL.
-SETTINGS = """\
-set_config('statement_timeout', '0', true), set_config('lock_timeout', %s, true),
-  set_config('idle_in_transaction_session_timeout', '0', true),
-  set_config('application_name', %s, false)"""
-
-# The same for a message, where they are parameters of a prepared statement.
-MESSAGE_SETTINGS = SETTINGS % ("$1", "$2")
-
-ASYNCHRONOUS_COMMIT = "set_config('synchronous_commit', 'off', true)"
 
 
 class RevisionTransaction:
@@ -87,13 +76,13 @@ class RevisionTransaction:
         self._context = context
         self._maintainer = maintainer
         self._step = step
-        self._last = last
         self._arguments = arguments
         self._loose = loose
         self._watched = watched
         self._recording = recording
         self.revision: str = step.revision.revision
         self.message: str = (step.revision.doc or "").strip().partition("\n")[0]
+        self._preamble = Preamble(work, self.revision, last=last)
         self._heads = set(maintainer.heads)
         self._lock_timeout = 0.0
         self.conduct = Conduct(
@@ -268,8 +257,8 @@ class RevisionTransaction:
         self.conduct.own_commit = True
         return [
             "begin",
-            *self._protection(),
-            *work.prepared.call(self._opening()),
+            *self._preamble.protection(),
+            *work.prepared.call(self._preamble.repeated(lock_timeout)),
             *(self._recorded or ()),
             *chain.from_iterable(map(work.prepared.call, self._maintainer.take_checked())),
             *work.prepared.call(self._journal_row),
@@ -303,7 +292,7 @@ class RevisionTransaction:
         work = self._work
         parts = [
             *work.lock.claim(),
-            *self._preamble(),
+            *self._preamble.statements(self._lock_timeout),
             work.journal.begin_statement(
                 revision=self.revision,
                 down_revisions=work.graph.dependencies_of(self.revision),
@@ -359,31 +348,6 @@ class RevisionTransaction:
         context._transaction = None  # noqa: SLF001
 
     # Both
-
-    def _preamble(self) -> list[str]:
-        """Return what comes before the revision's statements."""
-        mogrified = self._work.client.mogrify(SETTINGS, self._settings)
-        asynchronous = [ASYNCHRONOUS_COMMIT] if self._asynchronous else []
-        return [*self._protection(), f"select {', '.join([mogrified, *asynchronous])}"]
-
-    def _opening(self) -> Repeated:
-        """Return the same for a message, and with it the demand that the lock is ours."""
-        asynchronous = [ASYNCHRONOUS_COMMIT] if self._asynchronous else []
-        demanded = [self._work.lock.demand(), MESSAGE_SETTINGS, *asynchronous]
-        return Repeated(f"select {', '.join(demanded)}", "text, text", self._settings)
-
-    def _protection(self) -> list[str]:
-        session = self._work.session
-        return [session.protection()] if session.was_reset else []
-
-    @property
-    def _settings(self) -> tuple[str, str]:
-        """Values for `SETTINGS`."""
-        return f"{int(self._lock_timeout * 1000)}ms", self._work.name_during(self.revision)
-
-    @property
-    def _asynchronous(self) -> bool:
-        return self._work.options.commits is CommitPolicy.LAST and not self._last
 
     def _checksum(self) -> str | None:
         """Checksum of the script; `None` where its source is not there."""

@@ -41,7 +41,7 @@ BEGIN = """\
   restore_point, restore_lsn)
 values (%s, %s, %s, 'running', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s){opened}"""
 
-# For a revision that is one message, in its transaction: nobody could see it `running`.
+# For a revision that is sent as a whole, in its transaction: nobody could see it `running`.
 APPLIED = """\
 insert into {journal} (revision, down_revisions, direction, state, checksum, compatible,
   downgrade_sql, downgrade_signature, downgrade_obstacle, started_at, finished_at,

@@ -180,8 +180,8 @@ class Pipeline:
                 raise error
 
     def _next_result(self) -> pq.abc.PGresult | None:
-        while self._wire.pgconn.is_busy():
-            if not self._wire.wait() and (self._cancels or self._unwanted()):
-                self._connection.cancel()
-            self._wire.pgconn.consume_input()
-        return self._wire.pgconn.get_result()
+        return self._wire.next_result(self._cancel_if_unwanted)
+
+    def _cancel_if_unwanted(self) -> None:
+        if self._cancels or self._unwanted():
+            self._connection.cancel()

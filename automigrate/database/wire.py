@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from psycopg import pq
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import psycopg
 
 __all__ = ["FAILED", "Wire"]
@@ -35,14 +37,20 @@ class Wire:
         while self.pgconn.flush():
             self.wait(writing=True)
 
-    def next_result(self) -> pq.abc.PGresult | None:
+    def next_result(
+        self, in_silence: Callable[[], object] = lambda: None
+    ) -> pq.abc.PGresult | None:
         """Wait for the next answer, without a time limit; `None`: the statement has no more.
+
+        Args:
+            in_silence: called whenever nothing has come for a tenth of a second.
 
         Raises:
             psycopg.OperationalError: the connection is lost.
         """
         while self.pgconn.is_busy():
-            self.wait()
+            if not self.wait():
+                in_silence()
             self.pgconn.consume_input()
         return self.pgconn.get_result()
 

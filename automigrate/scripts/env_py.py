@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from automigrate.scripts.stamp import Remembered, stamp
+
 if TYPE_CHECKING:
     import ast
     from collections.abc import Collection
@@ -39,8 +41,22 @@ class ConfiguredTables(NamedTuple):
 def configured_tables(env_file: Path) -> ConfiguredTables:
     """Read the arguments `version_table` and `version_table_schema` of `context.configure`.
 
-    Costs one read of the file where none of the words occurs in it, which is nearly always.
+    The first time costs one read of the file where neither they nor a loop occur in it; later ones
+    of a process nothing, as long as it is the same.
     """
+    path = str(env_file)
+    known = _REMEMBERED.recall(path)
+    if known is None:
+        before = stamp((path,))
+        known = _read(env_file)
+        _REMEMBERED.keep(path, (path,), before, known)
+    return known
+
+
+_REMEMBERED: Remembered[ConfiguredTables] = Remembered()
+
+
+def _read(env_file: Path) -> ConfiguredTables:
     source = env_file.read_bytes()
     elsewhere = any(word in source for word in _OTHER_WAYS) or b"configure(" not in source
     may_loop = _MAY_LOOP.search(source) is not None

@@ -21,6 +21,8 @@ from automigrate.database.url import DatabaseURL
 from automigrate.events import RevisionApplied, RevisionRetried, RevisionStarted
 from automigrate.testing import faults
 from automigrate.testing.faults import Point
+from tests.support.background import Background
+from tests.support.replicas import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -299,28 +301,15 @@ def test_a_table_lock_that_is_not_to_be_had_is_tried_again(
             op.execute("alter table t_r0001 add x int")
         """,
     )
-    retried = threading.Event()
-    seen: list[Event] = []
-
-    def listen(event: Event) -> None:
-        seen.append(event)
-        if isinstance(event, RevisionRetried):
-            retried.set()
-
     with psycopg.connect(database.url) as blocker:
         blocker.execute("lock table t_r0001 in access share mode")
-        thread = threading.Thread(
-            target=automigrate.upgrade,
-            args=(database.url, project.scripts),
-            kwargs={"lock_timeout": 0.1, "on_event": listen},
-        )
-        thread.start()
-        assert retried.wait(20.0)
-    thread.join(20.0)
-    attempts = [event.attempt for event in seen if isinstance(event, RevisionStarted)]
+        running = Background(database.url, project, lock_timeout=0.1)
+        until(lambda: running.told(RevisionRetried), "it has run into the lock")
+    running.finish()
+    attempts = [event.attempt for event in running.told(RevisionStarted)]
     assert attempts == list(range(1, len(attempts) + 1))
     assert len(attempts) > 1
-    assert next(event.sqlstate for event in seen if isinstance(event, RevisionRetried)) == "55P03"
+    assert running.told(RevisionRetried)[0].sqlstate == "55P03"
     assert database.rows(STATES) == [("r0001", "applied"), ("r0002", "applied")]
 
 

@@ -300,19 +300,26 @@ def roles(database: Database) -> Iterator[tuple[str, str]]:
         database.execute(f"drop role {role}")
 
 
+def made_by(owner: str, database: Database, project: Project, grants: str) -> None:
+    """Apply a first revision as a role, take the open rows away, and grant; a second is pending."""
+    project.add("r1")
+    Migrator(database.server.url(database.name, user=owner), project.scripts).upgrade()
+    database.execute(f"drop table automigrate_open; {grants}")
+    project.add("r2", upgrade=IN_BLOCK)
+
+
 def test_it_belongs_to_whom_the_journal_belongs(
     roles: tuple[str, str], database: Database, project: Project
 ) -> None:
     """And lets in whom the journal lets in, whoever makes it."""
     owner, other = roles
-    project.add("r1")
-    Migrator(database.server.url(database.name, user=owner), project.scripts).upgrade()
-    database.execute(
-        f"drop table automigrate_open; grant select on automigrate_journal to {other};"
-        f"grant insert, update on automigrate_journal to {other}; grant select on alembic_version "
-        f"to {other}; grant select on automigrate_journal to public"
+    made_by(
+        owner,
+        database,
+        project,
+        f"grant select, insert, update on automigrate_journal to {other}; grant select on "
+        f"alembic_version to {other}; grant select on automigrate_journal to public",
     )
-    project.add("r2", upgrade=IN_BLOCK)
     automigrate.upgrade(database.url, project.scripts)
     assert database.rows(
         "select relowner::regrole::text from pg_class where relname = 'automigrate_open'"
@@ -331,13 +338,13 @@ def test_a_role_that_may_not_make_it_goes_on_without(
 ) -> None:
     """Upgrades, failures and repairs are what they were, and no error is in the server's log."""
     owner, other = roles
-    project.add("r1")
-    Migrator(database.server.url(database.name, user=owner), project.scripts).upgrade()
-    database.execute(
-        f"drop table automigrate_open; grant select, insert, update on automigrate_journal to "
-        f"{other}; grant all on alembic_version to {other}"
+    made_by(
+        owner,
+        database,
+        project,
+        f"grant select, insert, update on automigrate_journal to {other}; "
+        f"grant all on alembic_version to {other}",
     )
-    project.add("r2", upgrade=IN_BLOCK)
     script = project.add("r3", upgrade=UPGRADES["own commit"].replace(" t ", " u ") + FAILS)
     migrator = Migrator(database.server.url(database.name, user=other), project.scripts)
     with pytest.raises(UpgradeError, match="division by zero"):

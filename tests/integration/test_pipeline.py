@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -16,13 +15,13 @@ from automigrate.database.pipeline import Pipeline
 from automigrate.events import RevisionApplied, RevisionRetried, RevisionStarted
 from automigrate.testing import faults
 from automigrate.testing.faults import Point
+from tests.support.background import Background
 from tests.support.replicas import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from automigrate.database.pipeline import Sent
-    from automigrate.events import Event
     from tests.support.projects import Project
     from tests.support.servers import Database
 
@@ -120,30 +119,15 @@ def test_a_table_lock_is_tried_again_and_what_follows_is_sent_anew(
     project.add("r0002", upgrade=SLOW)
     project.add("r0003", upgrade='op.execute("alter table t_r0001 add x int")')
     project.extend(3)
-    seen: list[Event] = []
-    retried = threading.Event()
-
-    def listen(event: Event) -> None:
-        seen.append(event)
-        if isinstance(event, RevisionRetried):
-            retried.set()
-
     with psycopg.connect(database.url) as blocker:
         blocker.execute("lock table t_r0001 in access share mode")
-        thread = threading.Thread(
-            target=automigrate.upgrade,
-            args=(database.url, project.scripts),
-            kwargs={"lock_timeout": 0.1, "on_event": listen},
-        )
-        thread.start()
-        assert retried.wait(20.0)
-    thread.join(20.0)
-    attempts = [
-        (event.revision, event.attempt) for event in seen if isinstance(event, RevisionStarted)
-    ]
+        running = Background(database.url, project, lock_timeout=0.1)
+        until(lambda: running.told(RevisionRetried), "it has run into the lock")
+    running.finish()
+    attempts = [(event.revision, event.attempt) for event in running.told(RevisionStarted)]
     assert [attempt for revision, attempt in attempts if revision == "r0003"][:2] == [1, 2]
     assert all(attempt == 1 for revision, attempt in attempts if revision != "r0003")
-    assert [event.revision for event in seen if isinstance(event, RevisionApplied)] == [
+    assert [event.revision for event in running.told(RevisionApplied)] == [
         f"r000{number}" for number in range(2, 7)
     ]
     assert database.rows(STATES) == [(f"r000{number}", "applied") for number in range(1, 7)]

@@ -571,9 +571,8 @@ def test_step_timeout_ends_a_revision_that_takes_too_long(
 # Stopping
 
 
-def test_stop_ends_the_run_between_two_revisions(database: Database, project: Project) -> None:
-    """What is applied stays applied, and the next run continues."""
-    names = tuple(project.extend(40))
+def stopped_after_the_first(database: Database, project: Project) -> automigrate.StoppedError:
+    """Upgrade, ask for a stop when the first revision is applied, and return the error."""
     migrator = Migrator(
         database.url,
         project.scripts,
@@ -581,13 +580,20 @@ def test_stop_ends_the_run_between_two_revisions(database: Database, project: Pr
     )
     with pytest.raises(automigrate.StoppedError) as raised:
         migrator.upgrade()
-    done = raised.value.applied
+    return raised.value
+
+
+def test_stop_ends_the_run_between_two_revisions(database: Database, project: Project) -> None:
+    """What is applied stays applied, and the next run continues."""
+    names = tuple(project.extend(40))
+    error = stopped_after_the_first(database, project)
+    done = error.applied
     assert 0 < len(done) <= pipeline.LONGEST + 1
-    assert done + raised.value.pending == names
-    assert raised.value.exit_code == 9
+    assert done + error.pending == names
+    assert error.exit_code == 9
     assert database.rows("select version_num from alembic_version") == [(done[-1],)]
     again = automigrate.upgrade(database.url, project.scripts)
-    assert applied(again) == list(raised.value.pending)
+    assert applied(again) == list(error.pending)
 
 
 def test_stop_does_not_wait_for_a_revision_that_was_sent_ahead(
@@ -597,15 +603,9 @@ def test_stop_does_not_wait_for_a_revision_that_was_sent_ahead(
     project.extend(1)
     project.add("r0002", upgrade='op.execute("create table t as select 1 as x from pg_sleep(60)")')
     project.extend(1)
-    migrator = Migrator(
-        database.url,
-        project.scripts,
-        on_event=lambda event: migrator.stop() if isinstance(event, RevisionApplied) else None,
-    )
-    with pytest.raises(automigrate.StoppedError) as raised:
-        migrator.upgrade()
-    assert raised.value.applied == ("r0001",)
-    assert raised.value.pending == ("r0002", "r0003")
+    error = stopped_after_the_first(database, project)
+    assert error.applied == ("r0001",)
+    assert error.pending == ("r0002", "r0003")
     assert database.rows("select to_regclass('t') is null") == [(True,)]
 
 

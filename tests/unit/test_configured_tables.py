@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from automigrate.scripts.env_py import ConfiguredTables, configured_tables
+from automigrate.scripts.stamp import SETTLED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,3 +92,19 @@ def test_a_loop_is_no_literal(tmp_path: Path, source: str, found: ConfiguredTabl
     env_file = tmp_path / "env.py"
     env_file.write_text(source)
     assert configured_tables(env_file) == found
+
+
+def test_it_is_read_again_when_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And only then, within a process."""
+    env_file = tmp_path / "env.py"
+    env_file.write_text("context.configure(version_table='one')")
+    now = time.time
+    monkeypatch.setattr("automigrate.scripts.stamp.time.time", lambda: now() + SETTLED + 1.0)
+    assert configured_tables(env_file).version_table == "one"
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.read_bytes", lambda _: pytest.fail("it was read again"))
+        assert configured_tables(env_file).version_table == "one"
+    env_file.write_text("context.configure(version_table='other')")
+    assert configured_tables(env_file).version_table == "other"

@@ -47,7 +47,7 @@ def plain(body: str, directory: Path, *, head: str = HEAD, tail: str = "") -> bo
     exec(compile(path.read_text(), str(path), "exec"), vars(module))
     text = ScriptText(str(path))
     found = is_plain(module, text)
-    if only_builds_sql(module.upgrade, module, ()):  # the quick way knows nothing better
+    if only_builds_sql(module.upgrade, module, frozenset()):  # the quick way knows nothing better
         assert harmless.obstacle(module, text.functions, "upgrade") is None
     return found
 
