@@ -19,14 +19,37 @@ from tests.support.background import Background
 from tests.support.replicas import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from automigrate.database.pipeline import Sent
+    from automigrate.options import OptionsInput
     from tests.support.projects import Project
     from tests.support.servers import Database
 
 STATES = "select revision, state from automigrate_journal order by id"
 SLOW = 'op.execute("create table slow as select 1 as x from pg_sleep(0.5)")'
+GATE = 4711
+GATED = f'op.execute("create table gated as select 1 from pg_advisory_xact_lock_shared({GATE})")'
+"""Not done before the `gate` is opened."""
+PATIENT: OptionsInput = {"lock_timeout": 60.0, "lock_timeout_max": 60.0}
+"""Where a revision waits at the gate."""
+
+
+@pytest.fixture
+def gate(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the server busy until the run has prepared and sent what it can, however slow it is."""
+    awaited = Pipeline._answers
+    with psycopg.connect(database.url, autocommit=True) as keeper:
+        shut = f"select pg_advisory_lock({GATE})"
+        keeper.execute(shut)
+
+        def opening(sent_ones: Pipeline, sent: Sent) -> None:
+            keeper.execute("select pg_advisory_unlock_all()")
+            awaited(sent_ones, sent)
+            keeper.execute(shut)
+
+        monkeypatch.setattr(Pipeline, "_answers", opening)
+        yield
 
 
 @pytest.fixture
@@ -43,13 +66,14 @@ def on_the_way(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
+@pytest.mark.usefixtures("gate")
 def test_a_few_are_on_the_way_while_the_server_works(
     database: Database, project: Project, on_the_way: list[int]
 ) -> None:
     """No more than can be taken back soon; each of them at once when there is room."""
-    project.add("r0001", upgrade=SLOW)
+    project.add("r0001", upgrade=GATED)
     names = project.extend(7)
-    report = automigrate.upgrade(database.url, project.scripts)
+    report = automigrate.upgrade(database.url, project.scripts, **PATIENT)
     assert [item.revision for item in report.applied] == ["r0001", *names]
     assert on_the_way[0] == pipeline.LONGEST
     assert max(on_the_way) == pipeline.LONGEST
@@ -71,11 +95,12 @@ def test_each_has_its_own_time_and_journal_row(database: Database, project: Proj
     ]
 
 
+@pytest.mark.usefixtures("gate")
 def test_nothing_behind_a_failure_is_carried_out(
     database: Database, project: Project, on_the_way: list[int]
 ) -> None:
     """Also when it fails at its commit; the statement at fault is named."""
-    project.add("r0001", upgrade=SLOW)
+    project.add("r0001", upgrade=GATED)
     project.add(
         "r0002",
         upgrade="""
@@ -85,7 +110,7 @@ def test_nothing_behind_a_failure_is_carried_out(
     )
     project.add("r0003", upgrade='op.execute("create table behind ()")')
     with pytest.raises(UpgradeError, match="t_x_key") as caught:
-        automigrate.upgrade(database.url, project.scripts)
+        automigrate.upgrade(database.url, project.scripts, **PATIENT)
     assert on_the_way == [3, 2]
     assert caught.value.applied == ("r0001",)
     assert caught.value.failed == "r0002"
@@ -133,16 +158,17 @@ def test_a_table_lock_is_tried_again_and_what_follows_is_sent_anew(
     assert database.rows(STATES) == [(f"r000{number}", "applied") for number in range(1, 7)]
 
 
+@pytest.mark.usefixtures("gate")
 def test_several_statements_in_one_text_wait_for_their_turn(
     database: Database, project: Project, on_the_way: list[int]
 ) -> None:
     """They cannot be sent in a pipeline; those before and behind them can."""
-    project.add("r0001", upgrade=SLOW)
+    project.add("r0001", upgrade=GATED)
     project.extend(1)
     project.add("r0003", upgrade='op.execute("create table a (); create table b ()")')
-    project.add("r0004", upgrade=SLOW.replace("slow", "slow_too"))
+    project.add("r0004", upgrade=GATED.replace("gated", "gated_too"))
     project.extend(1)
-    automigrate.upgrade(database.url, project.scripts)
+    automigrate.upgrade(database.url, project.scripts, **PATIENT)
     assert on_the_way == [2, 1, 2, 1]
     assert database.rows(STATES) == [(f"r000{number}", "applied") for number in range(1, 6)]
 
@@ -189,11 +215,13 @@ def test_an_exception_from_within_leaves_the_session_in_order(
     assert database.rows("select to_regclass('slow'), to_regclass('t_r0003')") == [(None, None)]
 
 
+@pytest.mark.usefixtures("gate")
 def test_what_was_carried_out_before_it_could_be_cancelled_is_counted(
     database: Database, project: Project
 ) -> None:
     """The error that comes from within tells what the version table tells."""
-    names = project.extend(8)
+    project.add("r0001", upgrade=GATED)
+    names = ["r0001", *project.extend(7)]
 
     def fail(reached: faults.Reached) -> None:
         version = "select version_num from alembic_version"
@@ -204,7 +232,7 @@ def test_what_was_carried_out_before_it_could_be_cancelled_is_counted(
         faults.injected(at_passage(2, fail), in_one_message=True),
         pytest.raises(UpgradeError, match="from within") as caught,
     ):
-        automigrate.upgrade(database.url, project.scripts)
+        automigrate.upgrade(database.url, project.scripts, **PATIENT)
     done = [row[0] for row in database.rows("select revision from automigrate_journal order by id")]
     assert len(done) >= 4
     assert list(caught.value.applied) == done
