@@ -58,7 +58,15 @@ def start_all(database: Database, project: Project, count: int) -> list[dict[str
     """Start processes that go at the same moment; return what each says in the end."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, database.url, str(project.scripts)],
+            [
+                sys.executable,
+                "-X",
+                "faulthandler",
+                "-c",
+                PROGRAM,
+                database.url,
+                str(project.scripts),
+            ],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -75,6 +83,11 @@ def start_all(database: Database, project: Project, count: int) -> list[dict[str
             process.stdin.write("\n")
             process.stdin.flush()
         found = [process.communicate(timeout=300)[0] for process in processes]
+    except subprocess.TimeoutExpired:
+        for process in processes:
+            process.send_signal(signal.SIGABRT)  # faulthandler writes where it is
+            process.wait(10)
+        raise
     finally:
         for process in processes:
             process.kill()
