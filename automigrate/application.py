@@ -176,7 +176,7 @@ class Application:
             AutomigrateError: its verdict is one to refuse.
         """
         run, session = self._run, self._session
-        if tables not in run.every:
+        if tables not in run.version_tables.every:
             raise TablesDifferError(tables)
         if work.descent is not None:
             return None
@@ -240,7 +240,7 @@ class Application:
     def _forget_what_was_lost(self) -> None:
         """Count no revision as applied that a crash of the server has undone (`CommitPolicy`)."""
         run = self._run
-        if run.applied and len(run.every) == 1:
+        if run.applied and len(run.version_tables.every) == 1:
             there = run.graph.ancestors([head for head in self._look.heads if head in run.graph])
             run.applied[:] = [item for item in run.applied if item.revision in there]
 

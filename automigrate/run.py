@@ -11,25 +11,19 @@ from typing import TYPE_CHECKING, TypeVar
 from automigrate.database.connector import Connector
 from automigrate.database.session import (
     NotWritableError,
-    NoVersionTableError,
     SessionLostError,
     Tables,
     TablesDifferError,
 )
 from automigrate.deadline import Control, Deadline
-from automigrate.errors import (
-    AutomigrateError,
-    ConfigurationError,
-    DatabaseUnavailableError,
-    PermissionDeniedError,
-    ScriptError,
-)
+from automigrate.errors import AutomigrateError, PermissionDeniedError
 from automigrate.events import Event, Listener, Phase, PhaseEntered, SchemaJudged
 from automigrate.options import Mode, ModifiedPolicy
 from automigrate.scripts.location import locate
 from automigrate.scripts.reader import heads_at, read, wanted_heads
 from automigrate.values import field, mutable
 from automigrate.verdict import Verdict
+from automigrate.version_tables import VersionTables
 from automigrate.waiting import NoRoomError, Waiting
 
 if TYPE_CHECKING:
@@ -66,12 +60,9 @@ class Run:
     location: ScriptLocation = field(init=False)
     wanted: tuple[str, ...] = field(init=False)
     """Heads that the version table should hold."""
+    version_tables: VersionTables = field(init=False)
     tables: Tables = field(init=False)
     """The version table that is looked at."""
-    every: tuple[Tables, ...] = ()
-    """All of them: several where env.py loops over tenants."""
-    tables_known: bool = True
-    """Whether it is known which ones env.py configures, without running it."""
     first: Verdict | None = None
     """The verdict before anything was changed."""
     applied: list[AppliedRevision] = field(default_factory=list)
@@ -85,12 +76,6 @@ class Run:
     """Whether the history may be read from the lock file, if that fits; see `_confirmed`."""
     _graph: ScriptGraph | None = None
     _graph_is_locked: bool = False
-    _asked: bool = False
-    """Whether env.py was run to know the version tables."""
-    _doubted: bool = False
-    """Whether it was run only because the verdict was bad."""
-    _stopped: AutomigrateError | None = None
-    """What ended env.py before it had named all version tables."""
 
     def __post_init__(self) -> None:
         self.deadline = deadline = Deadline(self.options.timeout)
@@ -99,6 +84,7 @@ class Run:
             self.source, self.options, control=control, deadline=deadline, emit=emit
         )
         self.waiting = Waiting(self.options, control=control, deadline=deadline, emit=emit)
+        self.version_tables = VersionTables(self.options, self._tables_of_env)
 
     def read_scripts(self) -> None:
         """Find the scripts, the heads they want and the version table, without importing them.
@@ -112,14 +98,13 @@ class Run:
             self.scripts, config=self.options.config, ini_section=self.options.ini_section
         )
         self.wanted = wanted_heads(self.location, self.options.target)
-        self.tables, self.tables_known = self._configured_tables()
-        self.every = (self.tables,)
+        self.tables = self.version_tables.read(self.location.env_file)
 
     @property
     def graph(self) -> ScriptGraph:
         """The script graph, read once."""
         # With several version tables each has its own pending scripts to confirm: not worth it.
-        one = self.tables_known and len(self.every) == 1
+        one = self.version_tables.known and len(self.version_tables.every) == 1
         if self._graph is None and self.trusts_lock_file and one:
             from automigrate.scripts.locked_graph import read_locked
 
@@ -136,17 +121,19 @@ class Run:
             NoVersionTableError: env.py configures none.
             AutomigrateError: of the action, or no connection within the deadline.
         """
+        version_tables = self.version_tables
         while True:
             try:
                 with self.connector.session() as session:
-                    self._know_tables(session)
-                    found = [self._looking(session, tables, action) for tables in self.every]
-                    if self._stopped is None or not self._more_to_know(session):
+                    version_tables.find(session)
+                    every = version_tables.every
+                    found = [self._looking(session, tables, action) for tables in every]
+                    if version_tables.are_complete(session):
                         return found[-1]
             except TablesDifferError as error:
-                if not self.tables_known:
+                if not version_tables.known:
                     self.connector.wait_to_reconnect(str(error))
-                self.tables_known = self._asked = False
+                version_tables.distrust()
             except NoRoomError as error:
                 with self.waiting.elsewhere():
                     self.connector.wait_to_reconnect(str(error))
@@ -228,7 +215,7 @@ class Run:
             self._read_history_anew()
             status = judge(self.graph, self.wanted, observed, checksums=checksums)
         if status.verdict in {Verdict.UNMANAGED, Verdict.DIVERGED}:
-            self._doubt_tables()
+            self.version_tables.doubt(self.tables)
         self.first = self.first or status.verdict
         self.emit(SchemaJudged(status=status))
         return status
@@ -324,32 +311,6 @@ class Run:
         session.opened = True
         return action(session, look)
 
-    def _know_tables(self, session: Session) -> None:
-        """Run env.py without applying anything where only it knows the version tables."""
-        if self.tables_known or self._asked:
-            return
-        try:
-            self.every, self._stopped = self._tables_of_env(session)
-        except (ConfigurationError, DatabaseUnavailableError, ScriptError):
-            # Where env.py was asked for a second opinion only, the verdict stands and is told.
-            if not self._doubted:
-                raise
-        self._asked = True
-        if not self.every:
-            raise NoVersionTableError
-
-    def _more_to_know(self, session: Session) -> bool:
-        """Ask env.py again where it had stopped: what it lacked may have been applied since.
-
-        Raises:
-            AutomigrateError: it stops where it did.
-        """
-        before, self._asked = self.every, False
-        self._know_tables(session)
-        if self.every == before and self._stopped is not None:
-            raise self._stopped
-        return self.every != before
-
     def _tables_of_env(self, session: Session) -> Discovered:
         from automigrate.alembic_bridge.discovery import find_tables, remembered
 
@@ -367,35 +328,6 @@ class Run:
             deadline=self.deadline,
             remember_as=described,
         )
-
-    def _doubt_tables(self) -> None:
-        """Before a bad verdict: look where env.py says, which may not be where its text reads.
-
-        Raises:
-            TablesDifferError: it was not asked yet.
-        """
-        if self.location.env_file is not None and self.tables_known and not self._options_name_it:
-            self._doubted = True
-            raise TablesDifferError(self.tables)
-
-    @property
-    def _options_name_it(self) -> bool:
-        options = self.options
-        return options.version_table is not None and options.version_table_schema is not None
-
-    def _configured_tables(self) -> tuple[Tables, bool]:
-        """Where the version table is: the options say, else env.py where it can be read."""
-        options = self.options
-        if self.location.env_file is None or self._options_name_it:
-            return Tables.of(options), True
-        from automigrate.scripts.env_py import configured_tables
-
-        said = configured_tables(self.location.env_file)
-        tables = Tables(
-            options.version_table or said.version_table or Tables().version_table,
-            options.version_table_schema or said.schema,
-        )
-        return tables, said.literal
 
     def _checksums(self) -> dict[str, str]:
         from automigrate.scripts.text import ScriptText

@@ -95,7 +95,9 @@ def _glance(run: Run) -> tuple[str, ...] | None:
     """
     with run.connector.glance() as shows:
         run.read_scripts()
-        known = run.tables_known and not run.compares_scripts and shows(run.tables, run.wanted)
+        known = (
+            run.version_tables.known and not run.compares_scripts and shows(run.tables, run.wanted)
+        )
         return run.wanted if known else None
 
 
