@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -203,6 +204,19 @@ def test_a_second_connection_ends_the_recording() -> None:
     recorder = Recorder(Connection())  # type: ignore[arg-type]
     with pytest.raises(NeedsAnswerError):
         recorder.take(Cursor(Connection()), "create table t ()", ())
+
+
+def test_who_takes_the_end_of_the_recording_for_an_answer_is_run_in_turn() -> None:
+    """An operation of a plugin may catch whatever its question to the database raises."""
+    connection = Connection()
+    recorder = Recorder(connection)  # type: ignore[arg-type]
+
+    def upgrade() -> None:
+        with suppress(Exception):
+            recorder.take(Cursor(connection), "select 1", ())
+        recorder.take(Cursor(connection), "create table t ()", ())
+
+    assert recorder.record(upgrade, {}, DefaultImpl.__new__(DefaultImpl)) is None
 
 
 def test_an_error_of_the_script_is_left_for_its_turn() -> None:
