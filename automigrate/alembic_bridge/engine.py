@@ -115,10 +115,13 @@ def lend_to_async(connection: Connection, raw: psycopg.Connection[Any]) -> objec
     """
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-    @event.listens_for(connection, "before_cursor_execute")
-    def _await_something(*_: object) -> None:
+    @event.listens_for(connection, "before_cursor_execute", retval=True)
+    def _await_something(
+        _connection: object, _cursor: object, statement: str, parameters: object, *_: object
+    ) -> tuple[str, object]:
         with suppress(MissingGreenlet):
             await_only(_nothing())
+        return statement, parameters
 
     raw.cursor_factory = _Cursor
     connection.dialect.is_async = True

@@ -2,8 +2,9 @@
 
 Projects hang into SQLAlchemy's events to rewrite statements, to set a role or a setting when a
 transaction begins, to log, to count. Under plain Alembic all that happens on the connection that
-env.py opens; here the revisions run on ours. Listeners on the class `Engine` hear both anyway, and
-what listeners of the pool set on a connection is taken over as a setting (`mirror`).
+env.py opens; here the revisions run on ours. Listeners on the class `Engine`, of env.py, the
+application or a library, hear both anyway, and what listeners of the pool set on a connection is
+taken over as a setting (`mirror`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Listeners"]
 
+# Ours rewrite with `retval`: what does not is wrapped into a function of SQLAlchemy's.
+_OURS = "automigrate."
 _REWRITING = ("before_execute", "before_cursor_execute")
 _EVENTS = (
     *_REWRITING,
@@ -45,8 +48,12 @@ class Listeners:
         self._taken: list[tuple[str, Callable[..., Any]]] = []
 
     def __bool__(self) -> bool:
-        """Whether anything is listened to, so that each statement must really go through."""
-        return bool(self._taken)
+        """Whether anybody but us listens, so that each statement must really go through."""
+        return any(
+            not str(listener.__module__).startswith(_OURS)  # a built-in method has none
+            for name in _EVENTS
+            for listener in getattr(self._ours.dispatch, name)
+        )
 
     def take_over(self, theirs: Connection) -> None:
         """Call what listens to theirs for ours too, before what listens to ours already.

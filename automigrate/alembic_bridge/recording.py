@@ -14,7 +14,7 @@ from __future__ import annotations
 import ast
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from alembic.ddl.impl import DefaultImpl
 from psycopg import ClientCursor
@@ -94,6 +94,16 @@ class Recorder:
         self._connection = connection
         self.statements: list[str] = []
         """As they are to be sent."""
+        self._refused = False
+
+    def refuse(self) -> NoReturn:
+        """End the recording, whatever is made of the exception.
+
+        Raises:
+            NeedsAnswerError: always.
+        """
+        self._refused = True
+        raise NeedsAnswerError
 
     def take(self, cursor: Any, statement: str, parameters: Any) -> None:
         """Note a statement.
@@ -103,7 +113,7 @@ class Recorder:
                 or cannot be one of several in a transaction.
         """
         if parameters or cursor.connection is not self._connection:
-            raise NeedsAnswerError
+            self.refuse()
         if "%" in statement and parameters is not None:  # doubled for the driver
             statement = ClientCursor(self._connection).mogrify(statement, parameters)
         self._note(statement)
@@ -116,7 +126,7 @@ class Recorder:
             or RESETS.search(statement)
             or _MAY_END_TRANSACTION.search(statement)
         ):
-            raise NeedsAnswerError
+            self.refuse()
         self.statements.append(statement)
 
     def record(
@@ -134,7 +144,7 @@ class Recorder:
                 upgrade(**arguments)
         except (Exception, SystemExit):  # noqa: BLE001 - told when it is run in its turn
             return None
-        return self.statements
+        return None if self._refused else self.statements
 
     @contextmanager
     def _taking_directly(self, impl: DefaultImpl) -> Iterator[None]:

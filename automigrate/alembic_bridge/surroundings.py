@@ -65,7 +65,7 @@ class Surroundings:
             if self._ours.in_transaction():
                 self._ours.commit()
             self._after = self._raw.autocommit = True
-            event.listen(self._ours, "before_cursor_execute", self._make_way)
+            event.listen(self._ours, "before_cursor_execute", self._make_way, retval=True)
 
     def leave(self) -> None:
         """Have transactions again."""
@@ -75,10 +75,13 @@ class Surroundings:
             self._ours.rollback()
             self._raw.autocommit = False
 
-    def _make_way(self, *_: Any) -> None:
+    def _make_way(
+        self, _connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any
+    ) -> tuple[str, Any]:
         """Commit what env.py has open on its own connection, whatever it holds."""
         if self._theirs is not None and self._open(self._theirs):
             self._theirs.connection.commit()
+        return statement, parameters
 
     @staticmethod
     def _open(connection: Connection) -> bool:

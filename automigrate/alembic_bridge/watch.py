@@ -17,7 +17,7 @@ from automigrate.alembic_bridge.percents import (
     looked_through_for_placeholders,
     numbered_placeholders,
 )
-from automigrate.alembic_bridge.recording import NeedsAnswerError, Recorder
+from automigrate.alembic_bridge.recording import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,7 +94,7 @@ class Watch:
 
     def _execute_many(self, cursor: Any, statement: str, parameters: Any, _context: Any) -> bool:
         if self._recorder is not None:
-            raise NeedsAnswerError
+            self._recorder.refuse()
         return self._run(cursor, statement, lambda: cursor.executemany(statement, parameters))
 
     def _execute_without_parameters(self, cursor: Any, statement: str, context: Any) -> bool:
@@ -114,7 +114,7 @@ class Watch:
 
     def _on_commit(self, _connection: Connection) -> None:
         if self._recorder is not None:
-            raise NeedsAnswerError
+            self._recorder.refuse()
         if self.conduct is not None:
             self.conduct.on_commit()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,27 @@ def plain(body: str, directory: Path, *, head: str = HEAD, tail: str = "") -> bo
 def test_what_only_says_what_to_do_is_plain(body: str, tmp_path: Path) -> None:
     """Operations, loops over constants and functions of the script made of them are plain."""
     assert plain(body, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'with op.batch_alter_table("t") as batch_op:\n    batch_op.drop_column("x")',
+        'with op.batch_alter_table("t") as a, op.batch_alter_table("u") as b:\n    b.f("x")',
+        'for name in NAMES:\n    if name != "a":\n        op.drop_column("t", name, schema=None)',
+        'names = [*NAMES, "c"]\nop.create_primary_key("k", "t", [*names])',
+        'op.create_table("t", *(sa.Column("x"), sa.Column("y")), **{"schema": "s"})',
+        'op.create_table(*["t"], sa.Column("x"))',
+        'op.execute(f"drop table {NAMES[0]!r}")',
+    ],
+)
+def test_what_revisions_usually_do_needs_no_syntax_tree(body: str, tmp_path: Path) -> None:
+    """The compiled code of every Python tells it."""
+    path = tmp_path / "script.py"
+    path.write_text(HEAD + textwrap.indent(body, "    "))
+    module = ModuleType("script")
+    exec(compile(path.read_text(), str(path), "exec"), vars(module))
+    assert only_builds_sql(module.upgrade, module, frozenset())
 
 
 @pytest.mark.parametrize(
@@ -182,6 +204,19 @@ def test_a_second_connection_ends_the_recording() -> None:
     recorder = Recorder(Connection())  # type: ignore[arg-type]
     with pytest.raises(NeedsAnswerError):
         recorder.take(Cursor(Connection()), "create table t ()", ())
+
+
+def test_who_takes_the_end_of_the_recording_for_an_answer_is_run_in_turn() -> None:
+    """An operation of a plugin may catch whatever its question to the database raises."""
+    connection = Connection()
+    recorder = Recorder(connection)  # type: ignore[arg-type]
+
+    def upgrade() -> None:
+        with suppress(Exception):
+            recorder.take(Cursor(connection), "select 1", ())
+        recorder.take(Cursor(connection), "create table t ()", ())
+
+    assert recorder.record(upgrade, {}, DefaultImpl.__new__(DefaultImpl)) is None
 
 
 def test_an_error_of_the_script_is_left_for_its_turn() -> None:
