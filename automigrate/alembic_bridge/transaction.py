@@ -13,6 +13,7 @@ run again.
 from __future__ import annotations
 
 from contextlib import suppress
+from copy import deepcopy
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,7 @@ class RevisionTransaction:
         self._text = ScriptText(graph[self.revision].file, graph.seals.get(self.revision))
         self._way_back: WayBack | None = None
         self._prepared = False
+        self._types_made: Any = {}
         self._recorded: list[str] | None = None
         self._flows = False
         self._sent: Sent | None = None
@@ -108,8 +110,11 @@ class RevisionTransaction:
                 self._checksum()
             if self._work.renders:
                 self._way_back = way_back_of(self._step.revision, self._context.opts, self._text)
+            self._types_made = deepcopy(self._context.impl.memo)
             self._recorded = self._record()
-            if self._recorded is not None:
+            if self._recorded is None:
+                self._forget_types()
+            else:
                 self._journal_row = self._applied_row()
                 self._flows = Pipeline.takes(self._recorded)
             self._prepared = True
@@ -164,6 +169,8 @@ class RevisionTransaction:
         with suppress(Exception):
             self._work.pipeline.close()
         self._maintainer.forget(self._heads)
+        if self._recorded is None:
+            self._forget_types()
         self.conduct.undone = True
         self._work.prepared.forget()
         self._context._transaction = None  # noqa: SLF001
@@ -186,6 +193,10 @@ class RevisionTransaction:
         for script in () if directory is None else directory.walk_revisions():
             with suppress(Exception):
                 script.module  # noqa: B018
+
+    def _forget_types(self) -> None:
+        """Have types created again that were in vain: their names are kept for the whole run."""
+        self._context.impl.memo = deepcopy(self._types_made)
 
     def _open(self, lock_timeout: float) -> None:
         """Begin an attempt, on this side."""
