@@ -23,7 +23,7 @@ from sqlalchemy.sql.elements import TextClause
 
 from automigrate.alembic_bridge import harmless
 from automigrate.alembic_bridge.bytecode import only_builds_sql
-from automigrate.alembic_bridge.conduct import ENDS_TRANSACTION, RESETS, RUNS_ALONE
+from automigrate.alembic_bridge.conduct import ENDS_TRANSACTION, RESETS, RUNS_ALONE, SPACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,12 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NeedsAnswerError", "Recorder", "is_plain"]
 
-# White space and comments; nested ones end twice.
-_NOTHING = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*(?:[^*]|\*(?!/))*\*/|\*/)*"
-
 # Nobody can do without the answer to the others: what returns rows, copies, or ends transactions.
 _WITHOUT_ANSWER = re.compile(
-    rf"{_NOTHING}(?:alter|analyze|comment|create|delete|do|drop|grant|insert|reassign|refresh|revoke|"
+    rf"{SPACE}(?:alter|analyze|comment|create|delete|do|drop|grant|insert|reassign|refresh|revoke|"
     r"security|truncate|update)\b",
     re.IGNORECASE,
 )
@@ -48,7 +45,7 @@ _WITHOUT_ANSWER = re.compile(
 # Anywhere behind a semicolon: what ends a transaction, drops what is prepared, waits for data, or
 # ends a PL/pgSQL block, which is harmless and too much to tell apart here.
 _MAY_END_TRANSACTION = re.compile(
-    rf";{_NOTHING}(?:abort|begin|commit|copy|deallocate|end|prepare|release|rollback|savepoint|"
+    rf";{SPACE}(?:abort|begin|commit|copy|deallocate|end|prepare|release|rollback|savepoint|"
     r"start)\b",
     re.IGNORECASE,
 )

@@ -31,7 +31,7 @@ from automigrate.database.session import SessionLostError
 from automigrate.scripts.text import ScriptText
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from alembic.runtime.migration import MigrationContext, RevisionStep
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from automigrate.alembic_bridge.version_update import VersionUpdate
     from automigrate.alembic_bridge.work import Work
+    from automigrate.database.journal import Finished
     from automigrate.database.pipeline import Sent
     from automigrate.database.prepared import Repeated
 
@@ -324,7 +325,7 @@ class RevisionTransaction:
 
     def _finish(self) -> None:
         """Update version and journal in the revision's transaction, and commit it."""
-        context, work = self._context, self._work
+        context = self._context
         self.conduct.raise_if_cut_short()
         self.conduct.end_autocommit()
         if context._transaction is None or not self._connection.in_transaction():  # noqa: SLF001
@@ -343,20 +344,26 @@ class RevisionTransaction:
                 heads=set(self._maintainer.heads),
                 run_args=self._arguments,
             )
-        way_back = self._way_back or WayBack()
-        counts = work.journal.finish(
+        finished = self._finish_row(self._maintainer.statements)
+        self._maintainer.check(finished.counts)
+        if not finished.there:  # rolled back where nobody could see it
+            self._announce()
+            self._finish_row()
+        self.conduct.own_commit = True
+        self._connection.commit()
+        context._transaction = None  # noqa: SLF001
+
+    def _finish_row(self, first: Sequence[str] = ()) -> Finished:
+        work, way_back = self._work, self._way_back or WayBack()
+        return work.journal.finish(
             self.conduct.row,
             self.revision,
             work.direction,
             downgrade_sql=way_back.sql,
             signature=work.signature_of(self.revision, way_back.sql, self._checksum()),
             obstacle=way_back.obstacle,
-            first=self._maintainer.statements,
+            first=first,
         )
-        self._maintainer.check(counts)
-        self.conduct.own_commit = True
-        self._connection.commit()
-        context._transaction = None  # noqa: SLF001
 
     # Both
 
