@@ -33,7 +33,11 @@ class Wire:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
         self.pgconn = connection.pgconn
-        self.encoding = connection.info.encoding
+
+    @property
+    def encoding(self) -> str:
+        """What the server takes now: a revision may say `set client_encoding`."""
+        return self.connection.info.encoding
 
     def flush(self) -> None:
         """Hand everything to the network; reads meanwhile, since the server may have to write."""
