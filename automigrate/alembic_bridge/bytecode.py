@@ -3,8 +3,9 @@
 `harmless` proves that by the syntax tree, and says what is in the way. Making the tree takes longer
 than everything else that is done for a small revision, and the function has been compiled anyway.
 In nearly all revisions the names in the compiled code tell enough: each must be harmless wherever
-it could be looked up, as a global or as an attribute of a module. Where they do not, or there are
-instructions that are not known here, nothing is known, and the syntax tree has to be asked.
+it could be looked up, as a global or as an attribute of a module. Where they do not, or something
+may be changed, or there are instructions that are not known here, nothing is known, and the syntax
+tree has to be asked.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import dis
 import types
 from typing import TYPE_CHECKING, Any
 
-from automigrate.alembic_bridge.harmless import BUILTINS, NOT_TO_BE_CALLED, builds_sql
+from automigrate.alembic_bridge.harmless import BUILTINS, CHANGING, NOT_TO_BE_CALLED, builds_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Set as AbstractSet
@@ -43,6 +44,9 @@ RETURN_CONST RETURN_VALUE
 """
 _INSTRUCTIONS = frozenset(dis.opmap[name] for name in _NAMES.split() if name in dis.opmap)
 
+_IN_PLACE = range(13, 26)
+"""Arguments of BINARY_OP, from `+=` to `^=`: they change a list, whatever name it has here."""
+
 
 def only_builds_sql(
     function: Callable[..., object], module: types.ModuleType, refused: AbstractSet[str]
@@ -62,6 +66,7 @@ def only_builds_sql(
         not code.co_freevars
         and _INSTRUCTIONS.issuperset(instructions)
         and not _catches(instructions)
+        and not _changes(function)
         and (NOT_TO_BE_CALLED | refused).isdisjoint(names)
         and _all_build_sql(names, vars(module))
     )
@@ -71,6 +76,18 @@ def _catches(instructions: bytes) -> bool:
     """Whether there is a handler of exceptions that is not the end of a `with`."""
     handlers, of_with = dis.opmap["PUSH_EXC_INFO"], dis.opmap["WITH_EXCEPT_START"]
     return instructions.count(handlers) != instructions.count(of_with)
+
+
+def _changes(function: types.FunctionType) -> bool:
+    """Whether it may change something that was there before, or remembers something itself."""
+    code = function.__code__
+    arguments = zip(code.co_code[::2], code.co_code[1::2], strict=True)
+    return (
+        bool(function.__defaults__ or function.__kwdefaults__)
+        or not CHANGING.isdisjoint(code.co_names)
+        or any(name.startswith("__") for name in code.co_names)
+        or any(op == dis.opmap["BINARY_OP"] and place in _IN_PLACE for op, place in arguments)
+    )
 
 
 def _all_build_sql(names: tuple[str, ...], known: dict[str, Any]) -> bool:

@@ -25,22 +25,28 @@ if TYPE_CHECKING:
 
 __all__ = ["Conduct"]
 
+SPACE = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*(?:[^*]|\*(?!/))*\*/|\*/)*"
+"""White space and comments, which may stand before a statement; nested comments end twice."""
+
 SYNCHRONOUS_COMMIT = "set local synchronous_commit = on"
 
 # ROLLBACK TO SAVEPOINT does not end it, and a PL/pgSQL block begins with DO.
 ENDS_TRANSACTION = re.compile(
-    r"\s*(?:commit|end|abort|prepare\s+transaction|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))\b",
+    rf"{SPACE}(?:commit|end|abort|prepare\s+transaction|"
+    r"rollback(?!\s+(?:work\s+|transaction\s+)?to\b))\b",
     re.IGNORECASE,
 )
 
-ROLLS_BACK = re.compile(r"\s*(?:abort|rollback(?!\s+prepared\b))\b", re.IGNORECASE)
+ROLLS_BACK = re.compile(rf"{SPACE}(?:abort|rollback(?!\s+prepared\b))\b", re.IGNORECASE)
 """Where it ends the transaction; `ROLLBACK PREPARED` ends another one."""
 
-RAW_COMMIT = re.compile(r"\s*(?:commit|end)(?:\s+(?:work|transaction))?\s*;?\s*", re.IGNORECASE)
+RAW_COMMIT = re.compile(
+    rf"{SPACE}(?:commit|end)(?:\s+(?:work|transaction))?\s*;?{SPACE}", re.IGNORECASE
+)
 
 # What PostgreSQL refuses in a transaction block, or what is of use only after its commit.
 RUNS_ALONE = re.compile(
-    r"\s*(?:create\s+(?:unique\s+)?index\s+concurrently|drop\s+index\s+concurrently|"
+    rf"{SPACE}(?:create\s+(?:unique\s+)?index\s+concurrently|drop\s+index\s+concurrently|"
     r"reindex\b.*\bconcurrently|alter\s+type\b.*\badd\s+value|vacuum|cluster\s*;?\s*$|"
     r"alter\s+table\b.*\bdetach\s+partition\b.*\bconcurrently|"
     r"(?:create|drop)\s+(?:database|tablespace)|alter\s+system|"
@@ -50,11 +56,12 @@ RUNS_ALONE = re.compile(
 
 # PostgreSQL takes it at the beginning of a transaction only.
 _ISOLATES = re.compile(
-    r"\s*set\s+(?:local\s+)?transaction(?:_isolation\b|\s+isolation\s+level\b)", re.IGNORECASE
+    rf"{SPACE}set\s+(?:local\s+)?transaction(?:_isolation\b|\s+isolation\s+level\b)",
+    re.IGNORECASE,
 )
 
 # Under a savepoint of ours they would do something else.
-_OF_SAVEPOINTS = re.compile(r"\s*(?:savepoint|release|rollback)\b", re.IGNORECASE)
+_OF_SAVEPOINTS = re.compile(rf"{SPACE}(?:savepoint|release|rollback)\b", re.IGNORECASE)
 _TIME_OUTS = re.compile(r"\b(?:lock|statement)_timeout\b", re.IGNORECASE)
 _ENDED = {"55P03", "57014"}
 _INTERRUPTING = "ProcessInterrupts"

@@ -4,20 +4,26 @@ It may delete files, call a service or open a database connection of its own. So
 SQL only when every name that it uses is known to do nothing but build SQL: Alembic's `op`,
 SQLAlchemy's constructs and column types, plain values, and functions of the script for which the
 same holds; and when what would be called is the function whose text was read, not one that a
-decorator or an assignment has put in its place.
+decorator or an assignment has put in its place. Nor may it leave anything behind in the script:
+afterwards it is called once more, or the other of the two is. So it uses nothing of the script's
+that is used up by using it (an iterator) or keeps what is made with it (a `MetaData`), and where it
+changes a list or a dict it uses none of the script's.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import collections
 import datetime as dt
 import decimal
 import enum
+import re
 import types
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
 
@@ -26,10 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUILTINS",
+    "CHANGING",
     "NOT_TO_BE_CALLED",
     "Functions",
     "builds_sql",
     "irreversible",
+    "may_change",
     "obstacle",
 ]
 
@@ -64,6 +72,12 @@ BUILTINS = frozenset(
 _OFFLINE = {"as_sql", "is_offline_mode"}
 """Who asks takes another way offline, and that is not the one to record."""
 NOT_TO_BE_CALLED = _OFFLINE | _CONNECTING
+CHANGING = frozenset(
+    """add append appendleft clear difference_update discard extend extendleft insert
+    intersection_update move_to_end pop popitem popleft remove reverse rotate setdefault sort
+    subtract symmetric_difference_update update""".split()  # noqa: SIM905
+)
+"""What changes a list, a set, a dict or one of `collections`."""
 _VALUES: tuple[type, ...] = (
     str,
     bytes,
@@ -71,13 +85,12 @@ _VALUES: tuple[type, ...] = (
     float,
     bool,
     type(None),
-    tuple,
-    list,
-    dict,
-    set,
-    frozenset,
+    dt.date,
+    dt.time,
+    dt.timedelta,
 )
-_VALUES += (dt.date, dt.time, dt.timedelta, decimal.Decimal, uuid.UUID, enum.Enum)
+_VALUES += (decimal.Decimal, uuid.UUID, enum.Enum, re.Pattern)
+_CONTAINERS = (tuple, list, set, frozenset, collections.deque)
 
 
 class _ObstacleError(Exception):
@@ -105,8 +118,10 @@ def obstacle(
     """
     if name not in functions:
         return f"it has no {name}()"
+    check = _Check(module, functions, refused)
     try:
-        _check(name, module, functions, refused, set())
+        check.function(name)
+        check.ends()
     except _ObstacleError as found:
         return str(found)
     return None
@@ -124,34 +139,85 @@ def irreversible(functions: Functions) -> str | None:
     return None
 
 
-def _check(
-    name: str,
-    module: types.ModuleType,
-    functions: Functions,
-    refused: Callable[[ast.AST], bool],
-    seen: set[str],
-) -> None:
-    """Check every name that a function of the script uses, and every function it calls."""
-    seen.add(name)
-    _check_definition(functions[name], vars(module).get(name))
-    nodes = _nodes(functions[name])
-    local = _local_names([*ast.walk(functions[name].args), *nodes])
-    for node in nodes:
+class _Check:
+    """Every name that a function of a script uses, and every function that it calls."""
+
+    def __init__(
+        self, module: types.ModuleType, functions: Functions, refused: Callable[[ast.AST], bool]
+    ) -> None:
+        self._module = module
+        self._functions = functions
+        self._refused = refused
+        self._seen: set[str] = set()
+        self._changes: str | None = None
+        self._changeable: str | None = None
+
+    def function(self, name: str) -> None:
+        """Check one, and those that it calls.
+
+        Raises:
+            _ObstacleError: it may do more than build SQL.
+        """
+        self._seen.add(name)
+        function = self._functions[name]
+        _check_definition(function, vars(self._module).get(name))
+        self._note_changeable(name, _defaults(vars(self._module)[name]))
+        nodes = _nodes(function)
+        local = _local_names([*ast.walk(function.args), *nodes])
+        for node in nodes:
+            self._node(node)
+        for root, *attributes in _chains(nodes):
+            if root in local:
+                continue
+            if root in self._functions and root in vars(self._module):
+                if root not in self._seen:
+                    self.function(root)
+                continue
+            found = _check_object(root, attributes, self._module)
+            self._note_changeable(root, found)
+
+    def ends(self) -> None:
+        """Check what can be told when all is known.
+
+        Raises:
+            _ObstacleError: something of the script's may be another thing afterwards.
+        """
+        if self._changes is not None and self._changeable is not None:
+            msg = f"it uses {self._changes}, which may change {self._changeable}"
+            raise _ObstacleError(msg)
+
+    def _node(self, node: ast.AST) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom):
             _check_import(node)
         elif isinstance(node, ast.Await | ast.Global | ast.Nonlocal):
             raise _ObstacleError(f"it uses {type(node).__name__.lower()}")
-        elif (isinstance(node, ast.Attribute) and node.attr in NOT_TO_BE_CALLED) or refused(node):
+        elif (isinstance(node, ast.Attribute) and node.attr in NOT_TO_BE_CALLED) or self._refused(
+            node
+        ):
             raise _ObstacleError(f"it uses {ast.unparse(node)}")
-    for chain in _chains(nodes):
-        root, *attributes = chain
-        if root in local:
-            continue
-        if root in functions and root in vars(module):
-            if root not in seen:
-                _check(root, module, functions, refused, seen)
-            continue
-        _check_object(root, attributes, module)
+        if _changes(node):
+            self._changes = ast.unparse(node)
+
+    def _note_changeable(self, name: str, found: object) -> None:
+        if may_change(found):
+            self._changeable = name
+
+
+def _changes(node: ast.AST) -> bool:
+    """Whether a node may change what a name stands for, and not only the name."""
+    match node:
+        case ast.AugAssign():
+            return True
+        case ast.Attribute(attr=name) if name in CHANGING or name.startswith("__"):
+            return True
+        case ast.Attribute() | ast.Subscript():
+            return not isinstance(node.ctx, ast.Load)
+    return False
+
+
+def _defaults(function: Any) -> tuple[object, ...]:
+    """Return the values of a function's parameters, which live as long as the function."""
+    return (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
 
 
 def _check_definition(function: ast.FunctionDef, defined: object) -> None:
@@ -235,10 +301,11 @@ def _is_harmless(module: str) -> bool:
     return package in _PACKAGES | _STANDARD
 
 
-def _check_object(root: str, attributes: list[str], module: types.ModuleType) -> None:
+def _check_object(root: str, attributes: list[str], module: types.ModuleType) -> object:
+    """Check what a global name and the attributes behind it stand for, and return that."""
     if root not in vars(module):
         if root in BUILTINS or not hasattr(builtins, root):
-            return  # a name that is nowhere raises NameError when it is run
+            return None  # a name that is nowhere raises NameError when it is run
         raise _ObstacleError(f"it uses {root}()")
     found: Any = vars(module)[root]
     name = root
@@ -249,12 +316,22 @@ def _check_object(root: str, attributes: list[str], module: types.ModuleType) ->
         found = getattr(found, attribute, None)
     if not builds_sql(found):
         raise _ObstacleError(f"it uses {name}, which may do more than build SQL")
+    return found
 
 
 def builds_sql(found: Any) -> bool:
-    """Whether an object of a script's namespace is known to do nothing but build SQL."""
+    """Whether an object of a script's namespace is known to do nothing but build SQL.
+
+    Nor is it used up by that, or keeps what was made with it.
+    """
+    if isinstance(found, SchemaItem) or hasattr(type(found), "__next__"):
+        return False
     if isinstance(found, (*_VALUES, TypeEngine, ClauseElement)):
         return True
+    if isinstance(found, dict):
+        return all(map(builds_sql, found)) and all(map(builds_sql, found.values()))
+    if isinstance(found, _CONTAINERS):
+        return all(map(builds_sql, found))
     if isinstance(found, type) and issubclass(found, TypeEngine | ClauseElement | enum.Enum):
         return True
     if isinstance(found, types.ModuleType):
@@ -264,3 +341,11 @@ def builds_sql(found: Any) -> bool:
         if getattr(found, "__name__", "") in _CONNECTING:
             return False
     return _is_harmless(source)
+
+
+def may_change(found: Any) -> bool:
+    """Whether an object that builds SQL could be another one after it was used."""
+    if isinstance(found, tuple | frozenset):
+        return any(map(may_change, found))
+    fixed = (*_VALUES, TypeEngine, ClauseElement, type, types.ModuleType, types.FunctionType)
+    return not isinstance(found, (*fixed, types.BuiltinFunctionType, types.MethodType))

@@ -23,7 +23,7 @@ from sqlalchemy.sql.elements import TextClause
 
 from automigrate.alembic_bridge import harmless
 from automigrate.alembic_bridge.bytecode import only_builds_sql
-from automigrate.alembic_bridge.conduct import ENDS_TRANSACTION, RESETS, RUNS_ALONE
+from automigrate.alembic_bridge.conduct import ENDS_TRANSACTION, RESETS, RUNS_ALONE, SPACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,20 +35,18 @@ if TYPE_CHECKING:
 
 __all__ = ["NeedsAnswerError", "Recorder", "is_plain"]
 
-# White space and comments; nested ones end twice.
-_NOTHING = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*(?:[^*]|\*(?!/))*\*/|\*/)*"
-
 # Nobody can do without the answer to the others: what returns rows, copies, or ends transactions.
 _WITHOUT_ANSWER = re.compile(
-    rf"{_NOTHING}(?:alter|analyze|comment|create|delete|do|drop|grant|insert|reassign|refresh|revoke|"
+    rf"{SPACE}(?:alter|analyze|comment|create|delete|do|drop|grant|insert|reassign|refresh|revoke|"
     r"security|truncate|update)\b",
     re.IGNORECASE,
 )
 
-# Anywhere behind a semicolon: what ends a transaction, drops what is prepared, or ends a PL/pgSQL
-# block, which is harmless and too much to tell apart here.
+# Anywhere behind a semicolon: what ends a transaction, drops what is prepared, waits for data, or
+# ends a PL/pgSQL block, which is harmless and too much to tell apart here.
 _MAY_END_TRANSACTION = re.compile(
-    rf";{_NOTHING}(?:abort|begin|commit|deallocate|end|prepare|release|rollback|savepoint|start)\b",
+    rf";{SPACE}(?:abort|begin|commit|copy|deallocate|end|prepare|release|rollback|savepoint|"
+    r"start)\b",
     re.IGNORECASE,
 )
 
@@ -66,20 +64,6 @@ _ANSWERING = {
     "impl",
     "migration_context",
     "run_async",
-}
-
-
-# What changes a list, a set or a dict, which may be the script's own and be there the second time.
-_CHANGING = {
-    "append",
-    "clear",
-    "discard",
-    "extend",
-    "insert",
-    "pop",
-    "popitem",
-    "remove",
-    "setdefault",
 }
 
 
@@ -199,15 +183,13 @@ def _text_of(construct: Any, impl: DefaultImpl) -> str | None:
 def is_plain(module: ModuleType, text: ScriptText, function: str = "upgrade") -> bool:
     """Whether a script's function may be run just to see its statements."""
     called = getattr(module, function, None)
-    if called is not None and only_builds_sql(called, module, _ANSWERING | _CHANGING):
+    if called is not None and only_builds_sql(called, module, _ANSWERING):
         return True
     return harmless.obstacle(module, text.functions, function, _asks) is None
 
 
 def _asks(node: ast.AST) -> bool:
     """Whether a node may depend on an answer, an error being one, or leave something behind."""
-    if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store):
-        return True
     if isinstance(node, ast.Attribute):
-        return node.attr in _ANSWERING or node.attr in _CHANGING
+        return node.attr in _ANSWERING or not isinstance(node.ctx, ast.Load)
     return isinstance(node, ast.Try | ast.TryStar)

@@ -13,6 +13,7 @@ run again.
 from __future__ import annotations
 
 from contextlib import suppress
+from copy import deepcopy
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from automigrate.database.session import SessionLostError
 from automigrate.scripts.text import ScriptText
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from alembic.runtime.migration import MigrationContext, RevisionStep
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from automigrate.alembic_bridge.version_update import VersionUpdate
     from automigrate.alembic_bridge.work import Work
+    from automigrate.database.journal import Finished
     from automigrate.database.pipeline import Sent
     from automigrate.database.prepared import Repeated
 
@@ -92,6 +94,7 @@ class RevisionTransaction:
         self._text = ScriptText(graph[self.revision].file, graph.seals.get(self.revision))
         self._way_back: WayBack | None = None
         self._prepared = False
+        self._types_made: Any = {}
         self._recorded: list[str] | None = None
         self._flows = False
         self._sent: Sent | None = None
@@ -108,8 +111,11 @@ class RevisionTransaction:
                 self._checksum()
             if self._work.renders:
                 self._way_back = way_back_of(self._step.revision, self._context.opts, self._text)
+            self._types_made = deepcopy(self._context.impl.memo)
             self._recorded = self._record()
-            if self._recorded is not None:
+            if self._recorded is None:
+                self._forget_types()
+            else:
                 self._journal_row = self._applied_row()
                 self._flows = Pipeline.takes(self._recorded)
             self._prepared = True
@@ -164,6 +170,8 @@ class RevisionTransaction:
         with suppress(Exception):
             self._work.pipeline.close()
         self._maintainer.forget(self._heads)
+        if self._recorded is None:
+            self._forget_types()
         self.conduct.undone = True
         self._work.prepared.forget()
         self._context._transaction = None  # noqa: SLF001
@@ -186,6 +194,10 @@ class RevisionTransaction:
         for script in () if directory is None else directory.walk_revisions():
             with suppress(Exception):
                 script.module  # noqa: B018
+
+    def _forget_types(self) -> None:
+        """Have types created again that were in vain: their names are kept for the whole run."""
+        self._context.impl.memo = deepcopy(self._types_made)
 
     def _open(self, lock_timeout: float) -> None:
         """Begin an attempt, on this side."""
@@ -313,7 +325,7 @@ class RevisionTransaction:
 
     def _finish(self) -> None:
         """Update version and journal in the revision's transaction, and commit it."""
-        context, work = self._context, self._work
+        context = self._context
         self.conduct.raise_if_cut_short()
         self.conduct.end_autocommit()
         if context._transaction is None or not self._connection.in_transaction():  # noqa: SLF001
@@ -332,20 +344,26 @@ class RevisionTransaction:
                 heads=set(self._maintainer.heads),
                 run_args=self._arguments,
             )
-        way_back = self._way_back or WayBack()
-        counts = work.journal.finish(
+        finished = self._finish_row(self._maintainer.statements)
+        self._maintainer.check(finished.counts)
+        if not finished.there:  # rolled back where nobody could see it
+            self._announce()
+            self._finish_row()
+        self.conduct.own_commit = True
+        self._connection.commit()
+        context._transaction = None  # noqa: SLF001
+
+    def _finish_row(self, first: Sequence[str] = ()) -> Finished:
+        work, way_back = self._work, self._way_back or WayBack()
+        return work.journal.finish(
             self.conduct.row,
             self.revision,
             work.direction,
             downgrade_sql=way_back.sql,
             signature=work.signature_of(self.revision, way_back.sql, self._checksum()),
             obstacle=way_back.obstacle,
-            first=self._maintainer.statements,
+            first=first,
         )
-        self._maintainer.check(counts)
-        self.conduct.own_commit = True
-        self._connection.commit()
-        context._transaction = None  # noqa: SLF001
 
     # Both
 

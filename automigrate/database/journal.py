@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-__all__ = ["Journal", "Recorded", "Saved"]
+__all__ = ["Finished", "Journal", "Recorded", "Saved"]
 
 ENTRIES = """\
 select id, revision, down_revisions, direction, state, compatible, checksum, progress, error,
@@ -62,7 +62,8 @@ update {journal} set finished_at = clock_timestamp(),
   downgrade_sql = case when id = %(row)s then %(downgrade_sql)s end,
   downgrade_signature = case when id = %(row)s then %(signature)s end,
   downgrade_obstacle = case when id = %(row)s then %(obstacle)s end
-where id = %(row)s or revision = %(revision)s and state in ('running', 'failed') and {ours}"""
+where id = %(row)s or revision = %(revision)s and state in ('running', 'failed') and {ours}
+returning id = %(row)s"""
 
 REVERT = """\
 update {journal} set state = 'reverted', finished_at = clock_timestamp()
@@ -122,6 +123,15 @@ class Recorded(NamedTuple):
     obstacle: str | None
     """Why there is no SQL; `None` where nobody asked."""
     compatible: bool
+
+
+class Finished(NamedTuple):
+    """What was met at the end of a revision."""
+
+    counts: list[int]
+    """By the statements on the version table: how many rows each."""
+    there: bool
+    """Whether the journal's row was; the revision may have rolled it back."""
 
 
 class Journal:
@@ -247,7 +257,7 @@ class Journal:
         signature: str | None = None,
         obstacle: str | None = None,
         first: Sequence[str] = (),
-    ) -> list[int]:
+    ) -> Finished:
         """Write `applied`, in the transaction of the version update.
 
         Args:
@@ -258,9 +268,6 @@ class Journal:
             signature: that binds the SQL to the revision.
             obstacle: why there is no SQL.
             first: statements on the version table, to be sent ahead in the same message.
-
-        Returns:
-            How many rows each of those has met.
         """
         parameters = {
             "row": row,
@@ -273,10 +280,15 @@ class Journal:
         if direction == "downgrade":
             statements.append(self._mogrify(REVERT, (revision, row)))
         cursor = self._change(*statements)
-        counts = [cursor.rowcount]
-        while cursor.nextset():
+        counts: list[int] = []
+        there = False
+        more: bool | None = True
+        while more:
+            if len(counts) == len(first):
+                there = any(own for (own,) in cursor)
             counts.append(cursor.rowcount)
-        return counts[: len(first)]
+            more = cursor.nextset()
+        return Finished(counts[: len(first)], there)
 
     def recorded(self) -> dict[str, Recorded]:
         """Read how the revisions that are applied can be undone without their scripts."""

@@ -40,7 +40,7 @@ class Prepared:
     """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._encoding = connection.info.encoding
+        self._connection = connection
         self._escape = pq.Escaping(connection.pgconn).escape_literal
         self._names: dict[str, str] = {}
         self._made = 0
@@ -68,7 +68,8 @@ class Prepared:
             case None:
                 return "null"
             case str():
-                return bytes(self._escape(value.encode(self._encoding))).decode(self._encoding)
+                encoding = self._connection.info.encoding
+                return bytes(self._escape(value.encode(encoding))).decode(encoding)
             case bool() | int():
                 return str(value)
             case _:

@@ -21,6 +21,9 @@ __all__ = ["FAILED", "Wire"]
 FAILED = {pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE}
 """What says that a statement failed."""
 
+_COPIES = {pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH}
+_NO_DATA = b"there are no data: use the driver's own cursor for COPY"
+
 _POLL_SECONDS = 0.1
 
 
@@ -30,7 +33,11 @@ class Wire:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
         self.pgconn = connection.pgconn
-        self.encoding = connection.info.encoding
+
+    @property
+    def encoding(self) -> str:
+        """What the server takes now: a revision may say `set client_encoding`."""
+        return self.connection.info.encoding
 
     def flush(self) -> None:
         """Hand everything to the network; reads meanwhile, since the server may have to write."""
@@ -52,7 +59,19 @@ class Wire:
             if not self.wait():
                 in_silence()
             self.pgconn.consume_input()
-        return self.pgconn.get_result()
+        result = self.pgconn.get_result()
+        if result is not None and result.status in _COPIES:
+            self._end_copy(result)
+        return result
+
+    def _end_copy(self, result: pq.abc.PGresult) -> None:
+        """Answer a COPY that nobody has asked for here: libpq says it again for ever otherwise."""
+        if result.status == pq.ExecStatus.COPY_OUT:
+            while self.pgconn.get_copy_data(0)[0] > 0:
+                pass
+        else:
+            self.pgconn.put_copy_end(_NO_DATA)
+            self.flush()
 
     def wait(self, seconds: float = _POLL_SECONDS, *, writing: bool = False) -> bool:
         """Wait for the socket; a tenth of a second at most, so that Ctrl-C works on Windows too.

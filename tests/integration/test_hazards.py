@@ -368,15 +368,24 @@ def test_h15_a_revision_that_fails_after_its_rollback_leaves_nothing(
     assert database.rows("select * from automigrate_journal") == []
 
 
+@pytest.mark.parametrize(
+    "commit",
+    [
+        'op.execute("COMMIT")',
+        'op.execute("-- now\\n/* at once */ commit")',
+        'op.execute("drop table if exists other; commit")',
+        "op.get_bind().connection.commit()",
+    ],
+)
 def test_h22_a_raw_commit_is_not_mistaken_for_a_rollback(
-    database: Database, project: Project
+    commit: str, database: Database, project: Project
 ) -> None:
     """What fails after `op.execute("COMMIT")` is told as having left a part behind."""
     project.add(
         "r0001",
-        upgrade="""
+        upgrade=f"""
             op.execute("create table item (id integer)")
-            op.execute("COMMIT")
+            {commit}
             op.execute("insert into nowhere values (1)")
         """,
     )
@@ -387,16 +396,46 @@ def test_h22_a_raw_commit_is_not_mistaken_for_a_rollback(
     assert database.rows("select to_regclass('item') is not null") == [(True,)]
 
 
+@pytest.mark.parametrize(
+    "rollback",
+    [
+        'op.execute("/* all */ rollback")',
+        'op.execute("drop table if exists other; rollback")',
+        "op.get_bind().connection.rollback()",
+    ],
+)
+def test_h15_a_rollback_that_nobody_sees_leaves_the_journal_its_row(
+    rollback: str, database: Database, project: Project
+) -> None:
+    """Behind a comment or other statements, or by the driver: what is applied has a row."""
+    project.add(
+        "r0001",
+        upgrade=f"""
+            op.execute("create table item (id integer)")
+            {rollback}
+            op.execute("create table kept (id integer)")
+        """,
+    )
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001"]
+    assert database.rows("select revision, state from automigrate_journal") == [
+        ("r0001", "applied")
+    ]
+    assert database.rows("select to_regclass('item'), to_regclass('kept')::text") == [
+        (None, "kept")
+    ]
+
+
+@pytest.mark.parametrize("comment", ["", "-- at last\\n", "/* at last */ "])
 def test_h22_a_concurrent_index_may_follow_a_raw_commit(
-    database: Database, project: Project
+    comment: str, database: Database, project: Project
 ) -> None:
     """It runs outside of a transaction, as it does under psycopg2."""
     project.add(
         "r0001",
-        upgrade="""
+        upgrade=f"""
             op.execute("create table item (id integer)")
             op.execute("COMMIT")
-            op.execute("create index concurrently item_id on item (id)")
+            op.execute("{comment}create index concurrently item_id on item (id)")
         """,
     )
     assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001"]

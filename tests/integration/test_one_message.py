@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -17,6 +18,7 @@ from automigrate import StoppedError, UpgradeError
 from automigrate.alembic_bridge import recording
 from automigrate.alembic_bridge.transaction import RevisionTransaction
 from automigrate.alembic_bridge.watch import Watch
+from automigrate.database.message import Message
 from automigrate.database.url import DatabaseURL
 from automigrate.events import RevisionApplied, RevisionRetried, RevisionStarted
 from automigrate.testing import faults
@@ -288,6 +290,60 @@ def test_a_recording_that_ends_half_way_sends_nothing(database: Database, projec
     assert database.rows("select x from t order by 1") == [(11,), (12,)]
 
 
+def test_a_recording_that_ends_half_way_leaves_types_to_be_created(
+    database: Database, project: Project
+) -> None:
+    """Alembic remembers which types it has created, and would not do it when it is done."""
+    project.add(
+        "r0001",
+        imports="import sqlalchemy as sa",
+        upgrade="""
+            table = op.create_table("t", sa.Column("kind", sa.Enum("a", "b", name="kind")))
+            op.bulk_insert(table, [{"kind": "a"}])
+        """,
+    )
+    assert messages(database, project) == 0
+    assert database.rows("select kind::text from t") == [("a",)]
+
+
+def test_a_recording_that_ends_half_way_takes_nothing_from_the_script(
+    database: Database, project: Project
+) -> None:
+    """What an iterator has given, and what a MetaData has got, would not be there again."""
+    project.add(
+        "r0001",
+        imports="import itertools\nimport sqlalchemy as sa",
+        extra_module_code='NAMES = itertools.chain("ab", "c")\nMETADATA = sa.MetaData()',
+        upgrade="""
+            op.execute("create table t (x text)")
+            for name in NAMES:
+                op.execute(f"insert into t values ('{name}')")
+            table = sa.Table("t", METADATA, sa.Column("x", sa.Text()))
+            op.bulk_insert(table, [{"x": "d"}])
+        """,
+    )
+    assert messages(database, project) == 0
+    assert database.rows("select string_agg(x, '' order by x) from t") == [("abcd",)]
+
+
+def test_a_copy_without_data_fails(database: Database, project: Project) -> None:
+    """Behind other statements of one text, too; nobody waits for data that do not come."""
+    project.add("r0001", upgrade='op.execute("create table t (x integer); copy t (x) from stdin")')
+    with pytest.raises(UpgradeError, match="COPY cannot be used"):
+        automigrate.upgrade(database.url, project.scripts)
+    assert database.rows("select to_regclass('t')") == [(None,)]
+
+
+@pytest.mark.parametrize("copy", ["copy t from stdin", "copy t to stdout"])
+def test_a_copy_in_a_message_is_ended(copy: str, database: Database) -> None:
+    """The next answer comes all the same; libpq would repeat for ever that a copy has begun."""
+    with database.connect() as connection:
+        connection.execute("create table t as select 1 as x")
+        with suppress(psycopg.Error):
+            Message(connection, [copy, "select 1"]).exchange()
+        assert connection.execute("select x from t").fetchall() == [(1,)]
+
+
 def test_a_table_lock_that_is_not_to_be_had_is_tried_again(
     database: Database, project: Project
 ) -> None:
@@ -311,6 +367,29 @@ def test_a_table_lock_that_is_not_to_be_had_is_tried_again(
     assert len(attempts) > 1
     assert running.told(RevisionRetried)[0].sqlstate == "55P03"
     assert database.rows(STATES) == [("r0001", "applied"), ("r0002", "applied")]
+
+
+def test_a_type_is_created_again_when_its_revision_is_tried_again(
+    database: Database, project: Project
+) -> None:
+    """Alembic remembers which types it has created, also those that were rolled back."""
+    project.extend(1)
+    automigrate.upgrade(database.url, project.scripts)
+    project.add(
+        "r0002",
+        imports="import sqlalchemy as sa",
+        upgrade="""
+            op.get_bind().execute(sa.text("select 1")).scalar_one()
+            op.create_table("t", sa.Column("kind", sa.Enum("a", "b", name="kind")))
+            op.execute("alter table t_r0001 add x int")
+        """,
+    )
+    with psycopg.connect(database.url) as blocker:
+        blocker.execute("lock table t_r0001 in access share mode")
+        running = Background(database.url, project, lock_timeout=0.1)
+        until(lambda: running.told(RevisionRetried), "it has run into the lock")
+    running.finish()
+    assert database.rows("select count(*) from t") == [(0,)]
 
 
 def test_an_abort_while_the_server_works_undoes_the_revision(

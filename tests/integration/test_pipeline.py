@@ -254,3 +254,14 @@ def test_a_character_that_the_connection_cannot_send_fails_its_own_revision(
     assert caught.value.failed == "r0002"
     assert caught.value.applied == ("r0001",)
     assert database.rows(STATES) == [("r0001", "applied")]
+
+
+def test_an_encoding_that_a_revision_sets_holds_for_those_behind_it(
+    database: Database, project: Project
+) -> None:
+    """What is sent is written in it, as plain Alembic's driver does."""
+    project.add("r0001", upgrade='op.execute("create table t (x text)")')
+    project.add("r0002", upgrade="op.execute(\"set client_encoding = 'latin1'\")")
+    project.add("r0003", upgrade="op.execute(\"insert into t values ('\u00fc')\")")
+    automigrate.upgrade(database.url, project.scripts)
+    assert database.rows("select x from t") == [("\u00fc",)]

@@ -49,13 +49,16 @@ def test_operations_are_rendered(database: Database, tmp_path: Path) -> None:
         ('raise NotImplementedError("never")', "raises NotImplementedError('never')"),
         ('open("/tmp/of the downgrade", "w")', "it uses open()"),
         ('sa.create_engine("postgresql://").connect()', "it uses sa.create_engine"),
+        ("sa.Table('u', METADATA)", "it uses METADATA, which may do more"),
+        ("NAMES.reverse()\n[op.drop_table(name) for name in NAMES]", "which may change NAMES"),
     ],
 )
 def test_why_nothing_is_kept(
     downgrade: str, obstacle: str, database: Database, tmp_path: Path
 ) -> None:
     """The reason stands in the journal, and the status names the revision."""
-    sql, reason, signed = kept(database, tmp_path, downgrade)
+    module = 'NAMES = ["t"]\nMETADATA = sa.MetaData()'
+    sql, reason, signed = kept(database, tmp_path, downgrade, extra_module_code=module)
     assert (sql, signed) == (None, False)
     assert obstacle in str(reason)
     status = Migrator(database.url, tmp_path / "migrations").status()

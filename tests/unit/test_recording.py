@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEAD = """\
+import collections
+import itertools
 import os
 import sqlalchemy as sa
 from alembic import op
@@ -26,6 +28,16 @@ from sqlalchemy import inspect
 
 NAMES = ("a", "b")
 SEEN = []
+ACTIONS = [os.remove]
+COLUMN = sa.Column("x", sa.Integer())
+METADATA = sa.MetaData()
+NUMBERS = itertools.count()
+QUEUE = collections.deque("ab")
+
+
+def remember(value, seen=[]):
+    seen += [value]
+    return len(seen)
 
 
 def add(table):
@@ -63,6 +75,9 @@ def plain(body: str, directory: Path, *, head: str = HEAD, tail: str = "") -> bo
         'with op.batch_alter_table("t") as batch_op:\n    batch_op.drop_column("x")',
         'add("t")',
         'kind = sa.Enum("a", name="kind")\nop.add_column("t", sa.Column("k", kind))',
+        'for name in SEEN:\n    op.drop_column("t", name)',
+        'texts = []\ntexts.append("drop table t")\nop.execute(texts[0])',
+        'text = "drop table "\ntext += "t"\nop.execute(text)',
     ],
 )
 def test_what_only_says_what_to_do_is_plain(body: str, tmp_path: Path) -> None:
@@ -111,6 +126,17 @@ def test_what_revisions_usually_do_needs_no_syntax_tree(body: str, tmp_path: Pat
         "from alembic.config import Config\nConfig()",
         'SEEN.append("a")',
         'SEEN[0] = "a"',
+        'seen = SEEN\nseen += ["a"]',
+        "del SEEN[0]",
+        'SEEN.__setitem__(0, "a")',
+        "QUEUE.rotate(1)",
+        'for number in NUMBERS:\n    op.execute(f"drop table t{number}")\n    break',
+        'op.execute(f"drop table t{NUMBERS.__next__()}")',
+        'for number, name in zip(NUMBERS, NAMES):\n    op.execute(f"drop table {name}{number}")',
+        'op.execute(f"drop table t{remember(1)}")',
+        'sa.Table("t", METADATA, sa.Column("x", sa.Integer()))',
+        'op.add_column("t", COLUMN)',
+        'for act in ACTIONS:\n    act("x")',
         "if op.get_context().as_sql:\n    pass",
     ],
 )
