@@ -55,22 +55,23 @@ class Prepared:
             self._made += 1
             name = self._names[repeated.definition] = f"{self._prefix}_{self._made}"
             statements.append(f"prepare {name} ({repeated.types}) as {repeated.definition}")
-        arguments = ", ".join(map(self._literal, repeated.arguments))
+        encoding = self._connection.info.encoding  # a revision may say `set client_encoding`
+        arguments = ", ".join(self._literal(value, encoding) for value in repeated.arguments)
         return [*statements, f"execute {name} ({arguments})"]
 
     def forget(self) -> None:
         """Prepare anew what is asked for next."""
         self._names.clear()
 
-    def _literal(self, value: Argument) -> str:
+    def _literal(self, value: Argument, encoding: str) -> str:
         """Write a value as SQL; a twentieth of what adapting it by its type takes."""
         match value:
             case None:
                 return "null"
             case str():
-                encoding = self._connection.info.encoding
                 return bytes(self._escape(value.encode(encoding))).decode(encoding)
             case bool() | int():
                 return str(value)
             case _:
-                return f"array[{', '.join(map(self._literal, value))}]::text[]"
+                items = ", ".join(self._literal(item, encoding) for item in value)
+                return f"array[{items}]::text[]"
