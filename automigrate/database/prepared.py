@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import pq
 
+from automigrate.database.wire import encoding_of
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -68,7 +70,7 @@ class Prepared:
             case None:
                 return "null"
             case str():
-                encoding = self._connection.info.encoding
+                encoding = encoding_of(self._connection)
                 return bytes(self._escape(value.encode(encoding))).decode(encoding)
             case bool() | int():
                 return str(value)
