@@ -15,7 +15,8 @@ import dis
 import types
 from typing import TYPE_CHECKING, Any
 
-from automigrate.alembic_bridge.harmless import BUILTINS, CHANGING, NOT_TO_BE_CALLED, builds_sql
+from automigrate.alembic_bridge.changes import CHANGING
+from automigrate.alembic_bridge.harmless import BUILTINS, NOT_TO_BE_CALLED, builds_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Set as AbstractSet

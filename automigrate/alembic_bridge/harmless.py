@@ -27,17 +27,17 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
 
+from automigrate.alembic_bridge.changes import first_change, may_change
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
     "BUILTINS",
-    "CHANGING",
     "NOT_TO_BE_CALLED",
     "Functions",
     "builds_sql",
     "irreversible",
-    "may_change",
     "obstacle",
 ]
 
@@ -72,12 +72,6 @@ BUILTINS = frozenset(
 _OFFLINE = {"as_sql", "is_offline_mode"}
 """Who asks takes another way offline, and that is not the one to record."""
 NOT_TO_BE_CALLED = _OFFLINE | _CONNECTING
-CHANGING = frozenset(
-    """add append appendleft clear difference_update discard extend extendleft insert
-    intersection_update move_to_end pop popitem popleft remove reverse rotate setdefault sort
-    subtract symmetric_difference_update update""".split()  # noqa: SIM905
-)
-"""What changes a list, a set, a dict or one of `collections`."""
 _VALUES: tuple[type, ...] = (
     str,
     bytes,
@@ -163,9 +157,11 @@ class _Check:
         _check_definition(function, vars(self._module).get(name))
         self._note_changeable(name, _defaults(vars(self._module)[name]))
         nodes = _nodes(function)
-        local = _local_names([*ast.walk(function.args), *nodes])
+        with_parameters = [*ast.walk(function.args), *nodes]
+        local = _local_names(with_parameters)
         for node in nodes:
             self._node(node)
+        self._changes = self._changes or first_change(with_parameters, self._module)
         for root, *attributes in _chains(nodes):
             if root in local:
                 continue
@@ -195,24 +191,10 @@ class _Check:
             node
         ):
             raise _ObstacleError(f"it uses {ast.unparse(node)}")
-        if _changes(node):
-            self._changes = ast.unparse(node)
 
     def _note_changeable(self, name: str, found: object) -> None:
         if may_change(found):
             self._changeable = name
-
-
-def _changes(node: ast.AST) -> bool:
-    """Whether a node may change what a name stands for, and not only the name."""
-    match node:
-        case ast.AugAssign():
-            return True
-        case ast.Attribute(attr=name) if name in CHANGING or name.startswith("__"):
-            return True
-        case ast.Attribute() | ast.Subscript():
-            return not isinstance(node.ctx, ast.Load)
-    return False
 
 
 def _defaults(function: Any) -> tuple[object, ...]:
@@ -341,11 +323,3 @@ def builds_sql(found: Any) -> bool:
         if getattr(found, "__name__", "") in _CONNECTING:
             return False
     return _is_harmless(source)
-
-
-def may_change(found: Any) -> bool:
-    """Whether an object that builds SQL could be another one after it was used."""
-    if isinstance(found, tuple | frozenset):
-        return any(map(may_change, found))
-    fixed = (*_VALUES, TypeEngine, ClauseElement, type, types.ModuleType, types.FunctionType)
-    return not isinstance(found, (*fixed, types.BuiltinFunctionType, types.MethodType))

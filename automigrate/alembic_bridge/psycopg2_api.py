@@ -52,6 +52,7 @@ def speak_psycopg2(raw: psycopg.Connection[Any], watch: Watch | None) -> None:
     if not issubclass(kind, _Psycopg2Connection):
         raw.__class__ = _of_both(kind)
     raw.watch = watch  # type: ignore[attr-defined]
+    raw.writes = raw.info.encoding  # type: ignore[attr-defined]
     raw.adapters.register_loader("bytea", _MemoryviewLoader)
     raw.adapters.register_dumper("psycopg2._json.Json", _JsonDumper)
     for name in _QUOTING:
@@ -68,6 +69,8 @@ class _Psycopg2Connection(psycopg.Connection[Any]):
 
     encoding = "UTF8"
     watch: Watch | None
+    writes: str
+    """What statements are written in, whatever is set by SQL."""
 
     def execute(self, *args: Any, **kwargs: Any) -> Any:
         """Run a statement of automigrate's own: psycopg2 has no such method."""
@@ -103,7 +106,7 @@ class _Psycopg2Cursor(ClientCursor[Any]):
         """Run one statement or several."""
 
         def run(text: str) -> None:
-            super(_Psycopg2Cursor, self).execute(text.encode(), params)
+            super(_Psycopg2Cursor, self).execute(text.encode(self._writes), params)
             while self.nextset():
                 pass
 
@@ -113,11 +116,15 @@ class _Psycopg2Cursor(ClientCursor[Any]):
     def executemany(self, query: Any, params_seq: Any, **_: Any) -> None:
         """Run a statement for each set of parameters."""
         many = super().executemany
-        self._run(self._text(query), lambda text: many(text.encode(), params_seq))
+        self._run(self._text(query), lambda text: many(text.encode(self._writes), params_seq))
 
     def mogrify(self, query: Any, params: Any = None) -> Any:
         """Return a statement with its parameters in it, as bytes."""
-        return super().mogrify(self._text(query).encode(), params).encode()
+        return (
+            super()
+            .mogrify(self._text(query).encode(self._writes), params)
+            .encode(self.connection.info.encoding)
+        )
 
     def copy_expert(self, query: Any, file: Any, size: int = _CHUNK) -> None:
         """Copy from a file or into one, as the statement says."""
@@ -170,6 +177,11 @@ class _Psycopg2Cursor(ClientCursor[Any]):
             )
             .as_string(self)
         )
+
+    @property
+    def _writes(self) -> str:
+        connection: Any = self.connection
+        return str(connection.writes)
 
     def _text(self, query: Any) -> str:
         if isinstance(query, bytes):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import pq
 
+from automigrate.database.wire import encoding_of
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -55,7 +57,7 @@ class Prepared:
             self._made += 1
             name = self._names[repeated.definition] = f"{self._prefix}_{self._made}"
             statements.append(f"prepare {name} ({repeated.types}) as {repeated.definition}")
-        encoding = self._connection.info.encoding  # a revision may say `set client_encoding`
+        encoding = encoding_of(self._connection)
         arguments = ", ".join(self._literal(value, encoding) for value in repeated.arguments)
         return [*statements, f"execute {name} ({arguments})"]
 

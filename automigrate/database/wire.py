@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-__all__ = ["FAILED", "Wire"]
+__all__ = ["FAILED", "Wire", "encoding_of"]
 
 FAILED = {pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE}
 """What says that a statement failed."""
@@ -25,6 +25,15 @@ _COPIES = {pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOT
 _NO_DATA = b"there are no data: use the driver's own cursor for COPY"
 
 _POLL_SECONDS = 0.1
+
+
+def encoding_of(connection: psycopg.Connection[Any]) -> str:
+    """Return what statements are written in on a connection.
+
+    That is what the server takes now, since a revision may say `set client_encoding`. psycopg2 does
+    not hear of that: a connection that speaks as it does keeps its encoding in `writes`.
+    """
+    return getattr(connection, "writes", None) or connection.info.encoding
 
 
 class Wire:
@@ -36,8 +45,8 @@ class Wire:
 
     @property
     def encoding(self) -> str:
-        """What the server takes now: a revision may say `set client_encoding`."""
-        return self.connection.info.encoding
+        """What statements are written in, see `encoding_of`."""
+        return encoding_of(self.connection)
 
     def flush(self) -> None:
         """Hand everything to the network; reads meanwhile, since the server may have to write."""

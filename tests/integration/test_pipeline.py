@@ -256,12 +256,21 @@ def test_a_character_that_the_connection_cannot_send_fails_its_own_revision(
     assert database.rows(STATES) == [("r0001", "applied")]
 
 
+@pytest.mark.parametrize(
+    ("driver", "arrives"), [("psycopg", "\u00fc"), ("psycopg2", "\u00c3\u00bc")]
+)
 def test_an_encoding_that_a_revision_sets_holds_for_those_behind_it(
-    database: Database, project: Project
+    driver: str, arrives: str, database: Database, project: Project
 ) -> None:
-    """What is sent is written in it, as plain Alembic's driver does."""
+    """What is sent is written in it, unless the project's driver does not hear of it."""
+    project.set_url(f"postgresql+{driver}:///of_the_project")
     project.add("r0001", upgrade='op.execute("create table t (x text)")')
     project.add("r0002", upgrade="op.execute(\"set client_encoding = 'latin1'\")")
     project.add("r0003", upgrade="op.execute(\"insert into t values ('\u00fc')\")")
     automigrate.upgrade(database.url, project.scripts)
-    assert database.rows("select x from t") == [("\u00fc",)]
+    assert database.rows("select x from t") == [(arrives,)]
+    other = "op.get_bind(); op.execute(\"insert into t values ('\u00fc')\")"
+    project.add("r0004", upgrade="op.execute(\"set client_encoding = 'latin1'\")")
+    project.add("r0005", upgrade=other)
+    automigrate.upgrade(database.url, project.scripts)
+    assert database.rows("select x from t") == [(arrives,), (arrives,)]

@@ -78,6 +78,9 @@ def plain(body: str, directory: Path, *, head: str = HEAD, tail: str = "") -> bo
         'for name in SEEN:\n    op.drop_column("t", name)',
         'texts = []\ntexts.append("drop table t")\nop.execute(texts[0])',
         'text = "drop table "\ntext += "t"\nop.execute(text)',
+        'text = ""\nfor name in SEEN:\n    text += f"drop table {name};"\nop.execute(text)',
+        "texts = []\nfor name in SEEN:\n    texts.append(name)\nop.drop_table(texts[0])",
+        'op.execute(sa.table("t", sa.column("x")).update().values(x=sa.func.now()))\nSEEN',
     ],
 )
 def test_what_only_says_what_to_do_is_plain(body: str, tmp_path: Path) -> None:
@@ -129,6 +132,9 @@ def test_what_revisions_usually_do_needs_no_syntax_tree(body: str, tmp_path: Pat
         'seen = SEEN\nseen += ["a"]',
         "del SEEN[0]",
         'SEEN.__setitem__(0, "a")',
+        "for seen in (SEEN,):\n    seen.sort()",
+        "seen = []\nseen = SEEN\nseen.sort()",
+        "rows = list(SEEN)\nrows[0].update(x=1)",
         "QUEUE.rotate(1)",
         'for number in NUMBERS:\n    op.execute(f"drop table t{number}")\n    break',
         'op.execute(f"drop table t{NUMBERS.__next__()}")',
