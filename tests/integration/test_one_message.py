@@ -445,3 +445,18 @@ def test_events_tell_each_revision_after_the_one_before(
     assert seen == [
         (name, f"r000{n}") for n in (1, 2, 3) for name in ("RevisionStarted", "RevisionApplied")
     ]
+
+
+@pytest.mark.parametrize("copy", ["copy t from stdin", "/* rows */ COPY t TO STDOUT"])
+def test_a_copy_behind_another_statement_fails_instead_of_waiting(
+    copy: str, database: Database, project: Project
+) -> None:
+    """The server would wait for rows that nobody sends; in a literal it is no statement."""
+    made = "create table t (x text); comment on table t is '; copy t from stdin'"
+    project.add("r0001", upgrade=f'op.execute("{made}")')
+    project.add("r0002", upgrade=f'op.execute("create table u (i int); {copy}")')
+    with pytest.raises(UpgradeError, match="COPY"):
+        automigrate.upgrade(database.url, project.scripts)
+    assert database.rows("select to_regclass('t') is null, to_regclass('u') is null") == [
+        (False, True)
+    ]
