@@ -50,9 +50,6 @@ class VersionTables:
 
         Args:
             env_file: env.py; `None` where there is none to read.
-
-        Raises:
-            ScriptError: it cannot be read.
         """
         self._env_file = env_file
         tables, self.known = self._configured()
@@ -64,7 +61,7 @@ class VersionTables:
 
         Raises:
             NoVersionTableError: it configures none.
-            AutomigrateError: it failed, and the text does not tell either.
+            AutomigrateError: it failed; not where only a doubt had it asked.
         """
         if self.known or self._asked:
             return

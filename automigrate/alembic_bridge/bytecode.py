@@ -19,7 +19,7 @@ from automigrate.alembic_bridge.changes import CHANGING
 from automigrate.alembic_bridge.harmless import BUILTINS, NOT_TO_BE_CALLED, builds_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Set as AbstractSet
+    from collections.abc import Callable, Iterable, Set as AbstractSet
 
 __all__ = ["only_builds_sql"]
 
@@ -45,8 +45,9 @@ RETURN_CONST RETURN_VALUE
 """
 _INSTRUCTIONS = frozenset(dis.opmap[name] for name in _NAMES.split() if name in dis.opmap)
 
+_BINARY_OP = dis.opmap["BINARY_OP"]
 _IN_PLACE = range(13, 26)
-"""Arguments of BINARY_OP, from `+=` to `^=`: they change a list, whatever name it has here."""
+"""Its arguments from `+=` to `^=`: they change a list, whatever name it has here."""
 
 
 def only_builds_sql(
@@ -62,12 +63,14 @@ def only_builds_sql(
     if not isinstance(function, types.FunctionType) or function.__globals__ is not vars(module):
         return False
     code = function.__code__
-    names, instructions = code.co_names, code.co_code[::2]
+    names, text = code.co_names, code.co_code
+    instructions = text[::2]
     return (
         not code.co_freevars
         and _INSTRUCTIONS.issuperset(instructions)
         and not _catches(instructions)
-        and not _changes(function)
+        and not _remembers(function)
+        and not _changes(names, zip(instructions, text[1::2], strict=True))
         and (NOT_TO_BE_CALLED | refused).isdisjoint(names)
         and _all_build_sql(names, vars(module))
     )
@@ -79,15 +82,17 @@ def _catches(instructions: bytes) -> bool:
     return instructions.count(handlers) != instructions.count(of_with)
 
 
-def _changes(function: types.FunctionType) -> bool:
-    """Whether it may change something that was there before, or remembers something itself."""
-    code = function.__code__
-    arguments = zip(code.co_code[::2], code.co_code[1::2], strict=True)
+def _remembers(function: types.FunctionType) -> bool:
+    """Whether its parameters have values, which live as long as the function."""
+    return bool(function.__defaults__ or function.__kwdefaults__)
+
+
+def _changes(names: tuple[str, ...], instructions: Iterable[tuple[int, int]]) -> bool:
+    """Whether it may change something that was there before."""
     return (
-        bool(function.__defaults__ or function.__kwdefaults__)
-        or not CHANGING.isdisjoint(code.co_names)
-        or any(name.startswith("__") for name in code.co_names)
-        or any(op == dis.opmap["BINARY_OP"] and place in _IN_PLACE for op, place in arguments)
+        not CHANGING.isdisjoint(names)
+        or any(name.startswith("__") for name in names)
+        or any(code == _BINARY_OP and argument in _IN_PLACE for code, argument in instructions)
     )
 
 

@@ -20,6 +20,7 @@ from psycopg.rows import dict_row, namedtuple_row
 from psycopg.types.string import ByteaLoader
 
 from automigrate.alembic_bridge.psycopg2_errors import psycopg2_errors
+from automigrate.database.wire import encoding_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -180,8 +181,7 @@ class _Psycopg2Cursor(ClientCursor[Any]):
 
     @property
     def _writes(self) -> str:
-        connection: Any = self.connection
-        return str(connection.writes)
+        return encoding_of(self.connection)
 
     def _text(self, query: Any) -> str:
         if isinstance(query, bytes):
