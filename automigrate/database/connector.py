@@ -150,12 +150,15 @@ class Connector:
     def wait_or_raise(self, error: Exception) -> None:
         """Wait to begin again after an error of the session, or raise what it means.
 
+        A query of ours that somebody cancelled is asked again as well: who meant the revision at
+        work cancelled that, whose errors do not come here.
+
         Raises:
             PermissionDeniedError: a privilege is missing.
             Exception: `error` itself where beginning again does not help.
         """
         match classify(error, broken=False):
-            case Fault.LOST | Fault.READ_ONLY | Fault.BUSY:
+            case Fault.LOST | Fault.READ_ONLY | Fault.BUSY | Fault.CANCELLED:
                 self.wait_to_reconnect(self.reason(error))
             case Fault.REFUSED:
                 raise PermissionDeniedError(

@@ -625,6 +625,32 @@ def test_abort_rolls_the_running_revision_back(database: Database, project: Proj
     assert database.rows("select to_regclass('t') is null") == [(True,)]
 
 
+def test_a_look_that_is_cancelled_is_made_again(database: Database, project: Project) -> None:
+    """`pg_cancel_backend` that meets a query of ours, and no revision, costs one new connection."""
+    project.extend(1)
+    automigrate.upgrade(database.url, project.scripts)
+    project.extend(1)
+    cancelled = """
+    select pg_cancel_backend(pid) from pg_stat_activity where datname = current_database()
+    and application_name like 'automigrate %' and wait_event_type = 'Lock'
+    """
+    retries: list[str] = []
+
+    def release(event: Event) -> None:
+        if isinstance(event, ConnectionRetried):
+            retries.append(event.reason)
+            holder.rollback()
+
+    migrator = Migrator(database.url, project.scripts, on_event=release)
+    with database.connect() as holder, ThreadPoolExecutor(1) as pool:
+        holder.autocommit = False
+        holder.execute("lock table alembic_version in access exclusive mode")
+        run = pool.submit(migrator.upgrade)
+        until(lambda: run.done() or (database.rows(cancelled) and retries), "it tries again")
+        assert applied(run.result(LONG)) == ["r0002"]
+    assert any("canceling statement due to user request" in reason for reason in retries)
+
+
 def test_stop_ends_waiting_for_the_lock(database: Database, project: Project) -> None:
     """A waiter that is asked to stop does so without the lock."""
     project.extend(1)
