@@ -149,6 +149,27 @@ def test_only_a_process_of_our_own_collects_garbage_seldom() -> None:
         assert done.stdout.splitlines()[-1] == same
 
 
+def test_a_process_of_our_own_looks_at_its_imports_never_and_at_later_garbage() -> None:
+    """The first collections keep what is there; a cycle made afterwards is found."""
+    program = (
+        "import gc, weakref; from automigrate.cli.sparing import TIMES, spare; spare()\n"
+        "class Node: pass\n"
+        "def cycle():\n node = Node(); node.itself = node; return weakref.ref(node)\n"
+        "early = cycle()\n"
+        "for _ in range(TIMES): gc.collect()\n"
+        "late = cycle(); gc.collect()\n"
+        "print(early() is None, late() is None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout.strip() == "False True"
+
+
 def test_only_a_process_of_our_own_ends_without_searching_for_cycles() -> None:
     """What others have registered for the end runs before, and sees what it always saw."""
     program = (
