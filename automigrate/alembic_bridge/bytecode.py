@@ -3,9 +3,10 @@
 `harmless` proves that by the syntax tree, and says what is in the way. Making the tree takes longer
 than everything else that is done for a small revision, and the function has been compiled anyway.
 In nearly all revisions the names in the compiled code tell enough: each must be harmless wherever
-it could be looked up, as a global or as an attribute of a module. Where they do not, or something
-may be changed, or there are instructions that are not known here, nothing is known, and the syntax
-tree has to be asked.
+it could be looked up, as a global or as an attribute of a module. One name that leads to an answer,
+or a global that does more than build SQL, tells as much. Otherwise, and where something may be
+changed or there are instructions that are not known here, nothing is known, and the syntax tree has
+to be asked.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from automigrate.alembic_bridge.changes import CHANGING
 from automigrate.alembic_bridge.harmless import BUILTINS, NOT_TO_BE_CALLED, builds_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Set as AbstractSet
+    from collections.abc import Callable, Iterable, Iterator, Set as AbstractSet
 
 __all__ = ["only_builds_sql"]
 
@@ -45,6 +46,7 @@ RETURN_CONST RETURN_VALUE
 """
 _INSTRUCTIONS = frozenset(dis.opmap[name] for name in _NAMES.split() if name in dis.opmap)
 
+_EXTENDED_ARG, _LOAD_GLOBAL = dis.opmap["EXTENDED_ARG"], dis.opmap["LOAD_GLOBAL"]
 _BINARY_OP = dis.opmap["BINARY_OP"]
 _IN_PLACE = range(13, 26)
 """Its arguments from `+=` to `^=`: they change a list, whatever name it has here."""
@@ -52,8 +54,8 @@ _IN_PLACE = range(13, 26)
 
 def only_builds_sql(
     function: Callable[..., object], module: types.ModuleType, refused: AbstractSet[str]
-) -> bool:
-    """Whether all that a script's function does is build SQL; `False`: nothing is known.
+) -> bool | None:
+    """Whether all that a script's function does is build SQL; `None`: nothing is known.
 
     Args:
         function: what would be called.
@@ -64,16 +66,41 @@ def only_builds_sql(
         return False
     code = function.__code__
     names, text = code.co_names, code.co_code
-    instructions = text[::2]
-    return (
+    instructions = list(zip(text[::2], text[1::2], strict=True))
+    if not (NOT_TO_BE_CALLED | refused).isdisjoint(names):
+        return False
+    if any(_does_more(name, vars(module)) for name in _globals(names, instructions)):
+        return False
+    plain = (
         not code.co_freevars
-        and _INSTRUCTIONS.issuperset(instructions)
-        and not _catches(instructions)
+        and _INSTRUCTIONS.issuperset(text[::2])
+        and not _catches(text[::2])
         and not _remembers(function)
-        and not _changes(names, zip(instructions, text[1::2], strict=True))
-        and (NOT_TO_BE_CALLED | refused).isdisjoint(names)
+        and not _changes(names, instructions)
         and _all_build_sql(names, vars(module))
     )
+    return plain or None
+
+
+def _globals(names: tuple[str, ...], instructions: Iterable[tuple[int, int]]) -> Iterator[str]:
+    """Yield the names that are looked up in the script's module or among the built-in ones."""
+    higher = 0
+    for code, argument in instructions:
+        if code == _LOAD_GLOBAL:
+            yield names[(higher | argument) >> 1]  # the lowest bit: whether it is to be called
+        higher = (higher | argument) << 8 if code == _EXTENDED_ARG else 0
+
+
+def _does_more(name: str, known: dict[str, Any]) -> bool:
+    """Whether a global does more than build SQL, whatever is made of it."""
+    if name not in known:
+        return hasattr(builtins, name) and name not in BUILTINS
+    found = known[name]
+    if isinstance(found, types.ModuleType):  # it depends on what is taken from it
+        return False
+    if isinstance(found, types.FunctionType) and found.__globals__ is known:
+        return False  # it depends on what the function does
+    return not builds_sql(found)
 
 
 def _catches(instructions: bytes) -> bool:

@@ -183,8 +183,9 @@ def _text_of(construct: Any, impl: DefaultImpl) -> str | None:
 def is_plain(module: ModuleType, text: ScriptText, function: str = "upgrade") -> bool:
     """Whether a script's function may be run just to see its statements."""
     called = getattr(module, function, None)
-    if called is not None and only_builds_sql(called, module, _ANSWERING):
-        return True
+    told = None if called is None else only_builds_sql(called, module, _ANSWERING)
+    if told is not None:
+        return told
     return harmless.obstacle(module, text.functions, function, _asks) is None
 
 
