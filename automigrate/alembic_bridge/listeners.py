@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy.engine import Connection
 
@@ -23,7 +23,7 @@ __all__ = ["Listeners"]
 # Ours rewrite with `retval`: what does not is wrapped into a function of SQLAlchemy's.
 _OURS = "automigrate."
 _REWRITING = ("before_execute", "before_cursor_execute")
-_EVENTS = (
+_OF_CONNECTIONS = (
     *_REWRITING,
     "after_execute",
     "after_cursor_execute",
@@ -34,6 +34,7 @@ _EVENTS = (
     "rollback_savepoint",
     "release_savepoint",
 )
+_OF_DIALECTS = ("do_execute", "do_execute_no_params", "do_executemany", "handle_error")
 
 
 class Listeners:
@@ -45,14 +46,14 @@ class Listeners:
 
     def __init__(self, ours: Connection) -> None:
         self._ours = ours
-        self._taken: list[tuple[str, Callable[..., Any]]] = []
+        self._taken: list[tuple[Any, str, Callable[..., Any]]] = []
 
     def __bool__(self) -> bool:
         """Whether anybody but us listens, so that each statement must really go through."""
         return any(
             not str(listener.__module__).startswith(_OURS)  # a built-in method has none
-            for name in _EVENTS
-            for listener in getattr(self._ours.dispatch, name)
+            for target, name in _heard(self._ours)
+            for listener in getattr(target.dispatch, name)
         )
 
     def take_over(self, theirs: Connection) -> None:
@@ -60,20 +61,26 @@ class Listeners:
 
         A statement is rewritten before anybody of ours looks at what it does.
         """
-        for name in _EVENTS:
-            known = list(getattr(self._ours.dispatch, name))
-            for listener in reversed(list(getattr(theirs.dispatch, name))):
+        for (target, name), (source, _) in zip(_heard(self._ours), _heard(theirs), strict=True):
+            known = list(getattr(target.dispatch, name))
+            for listener in reversed(list(getattr(source.dispatch, name))):
                 if listener not in known:
-                    event.listen(
-                        self._ours, name, listener, insert=True, **_as_it_was_wrapped(name)
-                    )
-                    self._taken.append((name, listener))
+                    event.listen(target, name, listener, insert=True, **_as_it_was_wrapped(name))
+                    self._taken.append((target, name, listener))
 
     def give_back(self) -> None:
         """Call them for theirs only, as before."""
-        for name, listener in self._taken:
-            event.remove(self._ours, name, listener)
+        for target, name, listener in self._taken:
+            event.remove(target, name, listener)
         self._taken = []
+
+
+def _heard(connection: Connection) -> Iterator[tuple[Any, str]]:
+    """Yield all that can be listened to, each as whom it is asked of, and its name."""
+    for name in _OF_CONNECTIONS:
+        yield connection, name
+    for name in _OF_DIALECTS:
+        yield connection.dialect, name
 
 
 def _as_it_was_wrapped(name: str) -> dict[str, bool]:

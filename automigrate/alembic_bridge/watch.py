@@ -44,14 +44,17 @@ class Watch:
         self._running = False
         self.conduct: Conduct | None = None
         """Of the revision that runs."""
-        engine = connection.engine
-        event.listen(engine, "do_execute", self._execute)
-        event.listen(engine, "do_execute_no_params", self._execute_without_parameters)
-        event.listen(engine, "do_executemany", self._execute_many)
+        # No listeners: those of env.py may execute a statement themselves, and are asked before.
+        for name, method in (
+            ("do_execute", self._execute),
+            ("do_execute_no_params", self._execute_without_parameters),
+            ("do_executemany", self._execute_many),
+            ("do_rollback", self._rolling_back(connection.dialect.do_rollback)),
+        ):
+            setattr(connection.dialect, name, method)
         event.listen(connection, "commit", self._on_commit)
         event.listen(connection, "rollback", self._on_rollback)
         event.listen(connection, "before_cursor_execute", self._on_statement, retval=True)
-        setattr(engine.dialect, "do_rollback", self._rolling_back(engine.dialect.do_rollback))  # noqa: B010 - mypy sees a method
 
     @contextmanager
     def following(self, conduct: Conduct) -> Iterator[None]:
@@ -85,32 +88,39 @@ class Watch:
         if self.conduct is not None:
             self.conduct.on_commit_elsewhere()
 
-    def _execute(self, cursor: Any, statement: str, parameters: Any, _context: Any) -> bool:
-        """Take the place of the driver's `execute`."""
+    def _execute(self, cursor: Any, statement: str, parameters: Any, _context: Any = None) -> None:
+        """Take the place of the dialect's `do_execute`."""
         if self._recorder is not None:
             self._recorder.take(cursor, statement, parameters)
-            return True
-        return self._run(cursor, statement, lambda: cursor.execute(statement, parameters))
+            return
+        with self._running_on(cursor, statement):
+            cursor.execute(statement, parameters)
 
-    def _execute_many(self, cursor: Any, statement: str, parameters: Any, _context: Any) -> bool:
+    def _execute_without_parameters(
+        self, cursor: Any, statement: str, _context: Any = None
+    ) -> None:
+        self._execute(cursor, statement, None)
+
+    def _execute_many(
+        self, cursor: Any, statement: str, parameters: Any, _context: Any = None
+    ) -> None:
         if self._recorder is not None:
             self._recorder.refuse()
-        return self._run(cursor, statement, lambda: cursor.executemany(statement, parameters))
+        with self._running_on(cursor, statement):
+            cursor.executemany(statement, parameters)
 
-    def _execute_without_parameters(self, cursor: Any, statement: str, context: Any) -> bool:
-        return self._execute(cursor, statement, None, context)
-
-    def _run(self, cursor: Any, statement: str, run: Callable[[], object]) -> bool:
-        """Run a statement of a revision; `False`: it is none, or on a second session."""
+    @contextmanager
+    def _running_on(self, cursor: Any, statement: str) -> Iterator[None]:
+        """Tell the conduct of a statement, unless it is no revision's, or on a second session."""
         if self.conduct is None or cursor.connection is not self._raw:
-            return False
+            yield
+            return
         self._running = True
         try:
             with self.conduct.running(statement):
-                run()
+                yield
         finally:
             self._running = False
-        return True
 
     def _on_commit(self, _connection: Connection) -> None:
         if self._recorder is not None:

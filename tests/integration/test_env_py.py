@@ -885,6 +885,39 @@ def test_listeners_of_env_py_hear_what_the_revisions_do(database: Database, tmp_
     ) == [("shop", True)]
 
 
+RAISING = f"""
+{CONNECT}
+from sqlalchemy import event
+
+@event.listens_for(engine, "handle_error")
+def translate(caught):
+    if "there already" in str(caught.original_exception):
+        raise LookupError("translated")
+
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def test_listeners_of_env_py_see_errors(database: Database, tmp_path: Path) -> None:
+    """A revision catches what env.py's own handler makes of an error."""
+    project = one_of(tmp_path, RAISING, revisions=1)
+    project.add(
+        "r0002",
+        upgrade="""
+        try:
+            with op.get_bind().begin_nested():
+                op.execute("do $$ begin raise 'there already'; end $$")
+        except LookupError:
+            op.execute("create table translated (id integer)")
+        """,
+    )
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001", "r0002"]
+    assert database.rows("select to_regclass('translated') is null") == [(False,)]
+
+
 def test_a_revision_sees_the_real_url(database: Database, tmp_path: Path) -> None:
     """The engine of a revision says where it leads, and hides the password in its text."""
     project = Project(tmp_path)
