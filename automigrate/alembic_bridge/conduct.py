@@ -44,6 +44,11 @@ RAW_COMMIT = re.compile(
     rf"{SPACE}(?:commit|end)(?:\s+(?:work|transaction))?\s*;?{SPACE}", re.IGNORECASE
 )
 
+# One text of several: what stands behind the end of the transaction is committed with the text.
+_GOES_ON = re.compile(
+    rf"(?:\A|;){SPACE}(?:abort|commit|end|rollback)\b[^;]*;{SPACE}[^\s;]", re.IGNORECASE
+)
+
 # What PostgreSQL refuses in a transaction block, or what is of use only after its commit.
 RUNS_ALONE = re.compile(
     rf"{SPACE}(?:create\s+(?:unique\s+)?index\s+concurrently|drop\s+index\s+concurrently|"
@@ -91,7 +96,10 @@ class Conduct:
         self.row = 0
         """The journal row of the current attempt."""
         self.committed_elsewhere = False
-        """Whether something was committed on a second session, in any attempt."""
+        """Whether something was committed without a journal row, in any attempt.
+
+        On a second session, or behind the end of the transaction in one text with it.
+        """
         self._loose_from_start = loose
         self._begin_again = begin_again
         self.begin()
@@ -189,8 +197,11 @@ class Conduct:
             elif by_itself and self._raw.info.transaction_status is TransactionStatus.INERROR:
                 self._raw.execute(_UNDO)
             raise
-        if by_itself and self._raw.info.transaction_status is TransactionStatus.INTRANS:
+        status = self._raw.info.transaction_status
+        if by_itself and status is TransactionStatus.INTRANS:
             self._raw.execute(_RELEASE)
+        if status is TransactionStatus.IDLE and _GOES_ON.search(statement):
+            self.committed_elsewhere = True
 
     def raise_if_cut_short(self) -> None:
         """End the attempt where we ended a statement of it, although the script went on."""

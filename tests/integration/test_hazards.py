@@ -396,6 +396,25 @@ def test_h22_a_raw_commit_is_not_mistaken_for_a_rollback(
     assert database.rows("select to_regclass('item') is not null") == [(True,)]
 
 
+def test_h22_what_follows_a_rollback_in_one_text_is_told_as_left(
+    database: Database, project: Project
+) -> None:
+    """PostgreSQL commits it with the text, without the journal's row."""
+    project.add(
+        "r0001",
+        upgrade="""
+            op.execute("create table gone (); /* all */ rollback; create table kept ()")
+            op.execute("insert into nowhere values (1)")
+        """,
+    )
+    with pytest.raises(automigrate.UpgradeError) as raised:
+        automigrate.upgrade(database.url, project.scripts)
+    assert not raised.value.rolled_back
+    assert database.rows("select to_regclass('gone'), to_regclass('kept')::text") == [
+        (None, "kept")
+    ]
+
+
 @pytest.mark.parametrize(
     "rollback",
     [
