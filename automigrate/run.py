@@ -315,7 +315,8 @@ class Run:
         from automigrate.alembic_bridge.discovery import find_tables, remembered
 
         described = (self.location, self.source.url, self.options.x_arguments)
-        known = None if self.options.mode is Mode.UPGRADE else remembered(described)
+        settled = self.options.mode is not Mode.UPGRADE and self.location.prepared is None
+        known = remembered(described) if settled else None
         return known or find_tables(
             self.location,
             self.graph,

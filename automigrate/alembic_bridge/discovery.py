@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from automigrate.alembic_bridge.engine import connection_on, let_go
 from automigrate.alembic_bridge.env_run import EnvRun, in_thread, one_run_per_process
-from automigrate.alembic_bridge.mirror import identity_of
+from automigrate.alembic_bridge.mirror import identity_of, require_postgresql
 from automigrate.database.session import Tables, quoted
 from automigrate.errors import ConfigurationError, ScriptImportError
 from automigrate.scripts.env_py import configured_tables
@@ -110,12 +110,9 @@ def find_tables(
         env_run.run(configure, nothing, locks=lambda try_once: _ignore(try_once()), ours=ours)
 
     def run_with_connection() -> None:
-        try:
-            run()
-        except ScriptImportError:
-            if not env_run.lacks_connection:
-                raise
-            with _lent(session, sqlalchemy_url("postgresql+psycopg"), connect, deadline) as ours:
+        if env_run.needs_ours or not _comes_without(env_run, run):
+            url = sqlalchemy_url("postgresql+psycopg")
+            with _lent(session, url, connect, deadline) as ours:
                 run(ours)
 
     stopped = None
@@ -145,6 +142,8 @@ def _noting(
         connection: Connection | None = None,
         **kwargs: Any,
     ) -> None:
+        if connection is not None:
+            require_postgresql(connection)
         original(connection=connection, **kwargs)
         context = environment.get_context()
 
@@ -161,6 +160,17 @@ def _noting(
         context.run_migrations = run_migrations  # type: ignore[method-assign]
 
     return configure
+
+
+def _comes_without(env_run: EnvRun, run: Callable[[], None]) -> bool:
+    """Run env.py; says whether it could do without a connection of the program's."""
+    try:
+        run()
+    except ScriptImportError:
+        if env_run.lacks_connection:
+            return False
+        raise
+    return True
 
 
 @contextmanager

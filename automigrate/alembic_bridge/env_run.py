@@ -239,12 +239,19 @@ class EnvRun:
         asked = self.config.attributes.asked_for_connection
         return asked and not self._configured and not self._lent
 
+    @property
+    def needs_ours(self) -> bool:
+        """Whether env.py shall get ours in the place of one that the program has put there."""
+        return self.config.attributes.needs_ours
+
     def stop(self, error: Exception) -> Exception:
         """Note an error that ends the run, whatever env.py makes of it."""
         self.failure = self.failure or error
         return error
 
     def _execute(self, connection: Connection | None) -> None:
+        if self.needs_ours:
+            self._lend(connection)
         try:
             self.directory.run_env()
         except (AutomigrateError, DBAPIError, OSError):
@@ -258,9 +265,12 @@ class EnvRun:
         except Exception:  # whatever it says about the connection that it was not given
             if connection is None or not self.lacks_connection:
                 raise
-            self._lent = True
-            self.config.attributes["connection"] = connection
+            self._lend(connection)
             self.directory.run_env()
+
+    def _lend(self, connection: Connection | None) -> None:
+        self._lent = connection is not None
+        self.config.attributes["connection"] = connection
 
     def _session_lives(self) -> bool:
         """Whether the server that env.py could not reach is there for us."""
@@ -332,14 +342,16 @@ def _arguments(
     location: ScriptLocation, target: str, x_arguments: tuple[str, ...], command: str
 ) -> Namespace:
     """Make what Alembic's command line would have parsed; env.py may ask which command runs."""
-    return Namespace(
-        cmd=(getattr(alembic_command, command), ["revision"], ["sql", "tag"]),
-        x=list(x_arguments) or None,
-        name=location.ini_section,
-        config=None,
-        raiseerr=False,
-        quiet=False,
-        revision=target,
-        sql=False,
-        tag=None,
-    )
+    given = {} if location.prepared is None else vars(location.prepared.cmd_opts or Namespace())
+    ours = {
+        "cmd": (getattr(alembic_command, command), ["revision"], ["sql", "tag"]),
+        "x": list(x_arguments) or given.get("x"),
+        "name": location.ini_section,
+        "config": None,
+        "raiseerr": False,
+        "quiet": False,
+        "revision": target,
+        "sql": False,
+        "tag": None,
+    }
+    return Namespace(**{**given, **ours})

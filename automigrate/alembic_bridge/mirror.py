@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import psycopg
     from sqlalchemy.engine import Connection
 
-__all__ = ["IDENTITY", "Mirror", "identity_of", "in_autocommit"]
+__all__ = ["IDENTITY", "Mirror", "identity_of", "in_autocommit", "require_postgresql"]
 
 IDENTITY = "select current_database()::text, pg_postmaster_start_time()::text"
 THEIRS = text(
@@ -129,7 +129,7 @@ class Mirror:
             ConfigurationError: it is no PostgreSQL.
         """
         self.give_back()
-        self._require_postgresql(theirs)
+        require_postgresql(theirs)
         found = self._look_at(theirs)
         if (found.database, found.started) != self._identity:
             self._theirs = None
@@ -251,11 +251,17 @@ class Mirror:
         self._theirs.connection.commit()
         return True
 
-    def _require_postgresql(self, theirs: Connection) -> None:
-        if theirs.dialect.name != "postgresql":
-            raise ConfigurationError(
-                f"env.py connects to {theirs.dialect.name}; automigrate is for PostgreSQL."
-            )
+
+def require_postgresql(theirs: Connection) -> None:
+    """Refuse a connection of env.py's to another kind of database.
+
+    Raises:
+        ConfigurationError: it is no PostgreSQL.
+    """
+    if theirs.dialect.name != "postgresql":
+        raise ConfigurationError(
+            f"env.py connects to {theirs.dialect.name}; automigrate is for PostgreSQL."
+        )
 
 
 def identity_of(raw: psycopg.Connection[Any]) -> tuple[str, str]:
