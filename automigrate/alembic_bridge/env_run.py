@@ -31,7 +31,7 @@ from automigrate.errors import (
     ScriptError,
     ScriptImportError,
 )
-from automigrate.sqlstate import Fault, classify, driver_error
+from automigrate.sqlstate import Fault, classify, driver_error, sqlstate_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -302,6 +302,12 @@ class EnvRun:
                 reason=f"the connection that env.py opens itself failed: {reason}",
                 remedy="Let env.py use `sqlalchemy.url` of its config, which automigrate sets.",
             )
+        if self.applied:
+            return ScriptError(
+                f"{self._location.env_file} failed behind the revisions: {reason}. What was "
+                "applied stays applied. Correct it, and do by hand what it was to do then: where "
+                "nothing is pending it is not run again."
+            )
         return ScriptImportError(file=str(self._location.env_file), reason=reason)
 
 
@@ -315,7 +321,8 @@ def _fault_elsewhere(error: BaseException) -> Fault:
 
     Without a SQLSTATE an error of the driver is one of the connection.
     """
-    return classify(error, broken=driver_error(error) is not None)
+    lost = driver_error(error) is not None and sqlstate_of(error) is None
+    return classify(error, broken=lost)
 
 
 def _is_of_no_matter(error: BaseException) -> bool:
@@ -332,9 +339,9 @@ def _is_of_no_matter(error: BaseException) -> bool:
 def _is_about_connecting(error: BaseException) -> bool:
     if isinstance(error, OSError):  # asyncpg's
         return not isinstance(error, FileNotFoundError | PermissionError)
-    if not isinstance(error, DBAPIError):
-        return driver_error(error) is not None
-    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    if not isinstance(error, DBAPIError) and driver_error(error) is None:
+        return False
+    state = sqlstate_of(error)
     return state is None or state[:2] in {"08", "28", "3D", "53", "57"}
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
-from automigrate.alembic_bridge.engine import autocommitting
+from automigrate.alembic_bridge.engine import autocommitting, commit_beneath
 from automigrate.alembic_bridge.listeners import Listeners
 from automigrate.database.pooler import DIRECT_URL
 from automigrate.database.session import PROTECTION
@@ -225,7 +225,7 @@ class Mirror:
     def _look_at(self, theirs: Connection) -> _Prepared:
         found = self._read(theirs)
         if not self._keeps_session:
-            theirs.connection.commit()  # its transaction holds a server connection of a small pool
+            commit_beneath(theirs)  # its transaction holds a server connection of a small pool
         return found
 
     def _read(self, theirs: Connection) -> _Prepared:
@@ -248,7 +248,7 @@ class Mirror:
             row = self._raw.execute(IN_THE_WAY, {"pid": pid}).fetchone()
         if not (row and row[0]):
             return False
-        self._theirs.connection.commit()
+        commit_beneath(self._theirs)
         return True
 
 

@@ -198,8 +198,21 @@ def test_env_py_may_end_the_program_when_it_is_done(database: Database, tmp_path
     project.extend(1)
     env = project.scripts / "env.py"
     env.write_text(env.read_text().replace("Exit(0)", "Exit('not again')"))
-    with pytest.raises(ScriptImportError, match="not again"):
+    with pytest.raises(ScriptError, match="failed behind the revisions: SystemExit: not again"):
         automigrate.upgrade(database.url, project.scripts)
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_an_error_of_env_py_behind_the_revisions_is_told(
+    database: Database, tmp_path: Path, driver: str
+) -> None:
+    """What env.py executes last may fail like anything else, whatever the driver of its own."""
+    env = RUN.replace("create_engine(url", f"create_engine(url.replace('+psycopg', '+{driver}')")
+    grant = 'connection.execute(text("grant select on t_r0001 to nobody_of_this_name"))'
+    project = one_of(tmp_path, f"{env}    {grant}\n")
+    with pytest.raises(ScriptError, match=r"behind the revisions: Undef.*nobody_of.*by hand"):
+        automigrate.upgrade(database.url, project.scripts)
+    assert database.rows("select version_num from alembic_version") == [("r0002",)]
 
 
 def test_env_py_that_migrates_is_told_at_once(database: Database, tmp_path: Path) -> None:
