@@ -191,7 +191,7 @@ class Run:
 
         schema = self.schema(look)
         tables = not look.version_table and (
-            session.has_tables(schema, self.tables.version_table)
+            session.has_tables(self.tables.home or schema, self.tables.version_table)
             if look.tables is None
             else look.tables
         )

@@ -48,6 +48,12 @@ select coalesce(
 """Schema in which the session's search_path finds the version table, or would create it."""
 
 
+CHOSEN = """\
+select current_schema()::text from pg_settings
+where name = 'search_path' and source in ('session', 'client')"""
+"""First schema of a search_path that was set for the session, as Alembic's tenants do."""
+
+
 class Discovered(NamedTuple):
     """What env.py configures for our database."""
 
@@ -221,13 +227,21 @@ def nothing_for_us(elsewhere: set[str]) -> ConfigurationError:
 
 
 def _tables(context: MigrationContext) -> Tables:
-    schema = configured_schema(context)
+    schema, home = configured_schema(context), _home(context)
     name = context.version_table
     if schema is None:
         assert context.connection is not None
         query = text(RESOLVE.format(table=":name"))
         schema = context.connection.execute(query, {"name": quoted(name)}).scalar()
-    return Tables(name, schema)
+    return Tables(name, schema, None if home == schema else home)
+
+
+def _home(context: MigrationContext) -> str | None:
+    """Return the schema that env.py has chosen for its session, if it has."""
+    assert context.connection is not None
+    translated = context.connection.get_execution_options().get("schema_translate_map") or {}
+    chosen: str | None = translated.get(None)
+    return chosen or context.connection.execute(text(CHOSEN)).scalar()
 
 
 def _ignore(_result: object) -> None:
