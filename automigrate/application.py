@@ -176,8 +176,10 @@ class Application:
             AutomigrateError: its verdict is one to refuse.
         """
         run, session = self._run, self._session
-        if tables not in run.version_tables.every:
+        known = {each.place: each for each in run.version_tables.every}
+        if tables.place not in known:
             raise TablesDifferError(tables)
+        tables = known[tables.place]
         if work.descent is not None:
             return None
         look = session.look(tables)

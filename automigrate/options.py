@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
+    from alembic.config import Config
+    from typing_extensions import TypeIs
+else:
+    Config = Any  # for those who read type hints at run time
+
 __all__ = [
     "SECTION",
     "AheadPolicy",
@@ -24,6 +29,7 @@ __all__ = [
     "ModifiedPolicy",
     "Options",
     "PoolerPolicy",
+    "is_prepared",
 ]
 
 SECTION = "alembic"
@@ -103,7 +109,7 @@ class OptionsInput(TypedDict, total=False):
 
     mode: Mode | str
     target: str
-    config: str | os.PathLike[str] | None
+    config: str | os.PathLike[str] | Config | None
     ini_section: str
     version_table: str | None
     version_table_schema: str | None
@@ -134,8 +140,9 @@ class Options:
     mode: Mode = Mode.UPGRADE
     target: str = "head"
     """`head`, `heads`, a revision, or any other target that Alembic's `upgrade` accepts."""
-    config: str | None = None
-    """Path of an alembic.ini; found beside the scripts when not given."""
+    config: str | Config | None = None
+    """Path of an alembic.ini, found beside the scripts when not given; or Alembic's `Config`, as a
+    program has prepared it for `alembic.command`."""
     ini_section: str = SECTION
     """Section of the alembic.ini, as Alembic's `--name`, where it describes several histories."""
     version_table: str | None = None
@@ -206,6 +213,8 @@ class Options:
                 values[name] = _count(name, value, faults)
             elif name == "x_arguments":
                 values[name] = _x_arguments(value, faults)
+            elif name == "config" and is_prepared(value):
+                values[name] = value
             else:
                 values[name] = _text(name, value, faults)
         if faults:
@@ -248,6 +257,11 @@ _MAY_BE_NONE = {
 _MAY_BE_ZERO = {"timeout"}
 LONGEST_IDENTIFIER = 63
 """Bytes; PostgreSQL cuts longer names off (manual, 4.1.1)."""
+
+
+def is_prepared(config: object) -> TypeIs[Config]:
+    """Whether this is Alembic's `Config`, which is not imported to find out."""
+    return hasattr(config, "get_main_option") and hasattr(config, "attributes")
 
 
 def _member(kind: type[enum.StrEnum], name: str, value: object, faults: list[str]) -> object:
@@ -306,6 +320,12 @@ def _contradictions(options: Options) -> list[str]:
         faults.append(
             f"lock_timeout={options.lock_timeout} is more than "
             f"lock_timeout_max={options.lock_timeout_max}; raise the second."
+        )
+    section = getattr(options.config, "config_ini_section", options.ini_section)
+    if options.ini_section not in {SECTION, section}:
+        faults.append(
+            f"ini_section={options.ini_section!r}, and the Config given has "
+            f"config_ini_section={section!r}; leave the first out."
         )
     if options.target == "base":
         faults.append("target='base' would undo everything; use `automigrate rollback` for that.")

@@ -191,7 +191,7 @@ class Run:
 
         schema = self.schema(look)
         tables = not look.version_table and (
-            session.has_tables(schema, self.tables.version_table)
+            session.has_tables(self.tables.home or schema, self.tables.version_table)
             if look.tables is None
             else look.tables
         )
@@ -315,7 +315,8 @@ class Run:
         from automigrate.alembic_bridge.discovery import find_tables, remembered
 
         described = (self.location, self.source.url, self.options.x_arguments)
-        known = None if self.options.mode is Mode.UPGRADE else remembered(described)
+        settled = self.options.mode is not Mode.UPGRADE and self.location.prepared is None
+        known = remembered(described) if settled else None
         return known or find_tables(
             self.location,
             self.graph,

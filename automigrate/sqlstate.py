@@ -35,6 +35,7 @@ class Fault(enum.Enum):
     """The statement is wrong for this database: fail."""
 
 
+_DRIVERS = ("psycopg", "asyncpg")
 _BUSY = {"55P03", "55006", "40P01", "40001"}
 _LOST = {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
 _PERMISSION = {"28P01", "28000", "3D000", "42501"}
@@ -69,13 +70,15 @@ _WAITING_TEXTS = ("too many", "remaining connection slots", "starting up", "shut
 
 
 def driver_error(error: BaseException) -> BaseException | None:
-    """Find the psycopg error inside of whatever SQLAlchemy or Alembic wrapped around it.
+    """Find the driver's error inside of whatever SQLAlchemy or Alembic wrapped around it.
+
+    psycopg's, or psycopg2's or asyncpg's where a connection of the project's own is at fault.
 
     A kill inside of `autocommit_block` surfaces as `PendingRollbackError` without `.orig`, so the
     chain of causes is walked too.
     """
     for inner in _chain(error):
-        if any(base.__module__.startswith("psycopg") for base in type(inner).__mro__):
+        if any(base.__module__.startswith(_DRIVERS) for base in type(inner).__mro__):
             return inner
     return None
 
@@ -83,7 +86,7 @@ def driver_error(error: BaseException) -> BaseException | None:
 def sqlstate_of(error: BaseException) -> str | None:
     """Return the SQLSTATE of the driver's error inside `error`, if there is one."""
     found = driver_error(error)
-    return getattr(found, "sqlstate", None)
+    return getattr(found, "sqlstate", None) or getattr(found, "pgcode", None)
 
 
 def classify(error: BaseException, *, broken: bool) -> Fault:

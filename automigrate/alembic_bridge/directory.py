@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+from copy import deepcopy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ from automigrate.errors import BrokenHistoryError, ScriptImportError
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from configparser import ConfigParser
     from types import ModuleType
 
     from alembic.runtime.migration import RevisionStep
@@ -45,9 +47,17 @@ class Attributes(dict[str, Any]):
     """`config.attributes`, which notes whether a connection is asked for.
 
     Programs hand over one of theirs, and some env.py cannot do without.
+
+    Args:
+        given: what the program has put there.
     """
 
     asked_for_connection = False
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        super().__init__(given)
+        self.needs_ours = _is_bound_to_its_thread(given.get("connection"))
+        """Whether env.py was to get a connection that only its own event loop can use."""
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a value, as of any mapping."""
@@ -66,16 +76,38 @@ class Attributes(dict[str, Any]):
         self.asked_for_connection = self.asked_for_connection or key == "connection"
 
 
+def _is_bound_to_its_thread(connection: Any) -> bool:
+    return bool(getattr(getattr(connection, "dialect", None), "is_async", False))
+
+
 class ProjectConfig(Config):
-    """The project's configuration with our database in it."""
+    """The project's configuration with our database in it.
+
+    Args:
+        prepared: as the program has made it, whose options and attributes count.
+        **said: as for any `Config`.
+    """
 
     url_of_ours: str | None = None
     """The URL in it, where the project names no driver."""
 
+    def __init__(self, prepared: Config | None = None, **said: Any) -> None:
+        super().__init__(**said)
+        self._prepared = prepared
+        if prepared is not None:
+            self.config_args = dict(prepared.config_args)
+
     @cached_property
     def attributes(self) -> Attributes:
         """What programs hand to env.py."""
-        return Attributes()
+        return Attributes({} if self._prepared is None else self._prepared.attributes)
+
+    @cached_property
+    def file_config(self) -> ConfigParser:
+        """The options, with those that a program has set."""
+        if self._prepared is None:
+            return super().file_config
+        return deepcopy(self._prepared.file_config)
 
     def choose_async_driver(self) -> None:
         """Have `sqlalchemy.url` lead to an asynchronous driver, where the choice is ours."""
@@ -148,7 +180,9 @@ def config_for(
         files["file_"] = str(location.config_file)
     if location.toml_file is not None and "toml_file" in inspect.signature(Config).parameters:
         files["toml_file"] = str(location.toml_file)
-    config = ProjectConfig(ini_section=location.ini_section, cmd_opts=arguments, **files)
+    config = ProjectConfig(
+        location.prepared, ini_section=location.ini_section, cmd_opts=arguments, **files
+    )
     config.set_main_option("script_location", _escaped(str(location.directory)))
     driver = _drivername(config)
     url = sqlalchemy_url(driver or OUR_DRIVER)
@@ -159,7 +193,7 @@ def config_for(
         driver = _drivername(config, "url")
         config.set_main_option("url", _escaped(sqlalchemy_url(driver or OUR_DRIVER)))
     # What env.py files commonly ask before they set up logging; the application has done that.
-    config.attributes["configure_logger"] = False
+    config.attributes.setdefault("configure_logger", False)
     return config
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from automigrate.alembic_bridge.engine import connection_on, let_go
 from automigrate.alembic_bridge.env_run import EnvRun, in_thread, one_run_per_process
-from automigrate.alembic_bridge.mirror import identity_of
+from automigrate.alembic_bridge.mirror import identity_of, require_postgresql
 from automigrate.database.session import Tables, quoted
 from automigrate.errors import ConfigurationError, ScriptImportError
 from automigrate.scripts.env_py import configured_tables
@@ -46,6 +46,12 @@ select coalesce(
   (select n.nspname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.oid = to_regclass({table})), current_schema()::text)"""
 """Schema in which the session's search_path finds the version table, or would create it."""
+
+
+CHOSEN = """\
+select current_schema()::text from pg_settings
+where name = 'search_path' and source in ('session', 'client')"""
+"""First schema of a search_path that was set for the session, as Alembic's tenants do."""
 
 
 class Discovered(NamedTuple):
@@ -110,12 +116,9 @@ def find_tables(
         env_run.run(configure, nothing, locks=lambda try_once: _ignore(try_once()), ours=ours)
 
     def run_with_connection() -> None:
-        try:
-            run()
-        except ScriptImportError:
-            if not env_run.lacks_connection:
-                raise
-            with _lent(session, sqlalchemy_url("postgresql+psycopg"), connect, deadline) as ours:
+        if env_run.needs_ours or not _comes_without(env_run, run):
+            url = sqlalchemy_url("postgresql+psycopg")
+            with _lent(session, url, connect, deadline) as ours:
                 run(ours)
 
     stopped = None
@@ -145,6 +148,8 @@ def _noting(
         connection: Connection | None = None,
         **kwargs: Any,
     ) -> None:
+        if connection is not None:
+            require_postgresql(connection)
         original(connection=connection, **kwargs)
         context = environment.get_context()
 
@@ -161,6 +166,17 @@ def _noting(
         context.run_migrations = run_migrations  # type: ignore[method-assign]
 
     return configure
+
+
+def _comes_without(env_run: EnvRun, run: Callable[[], None]) -> bool:
+    """Run env.py; says whether it could do without a connection of the program's."""
+    try:
+        run()
+    except ScriptImportError:
+        if env_run.lacks_connection:
+            return False
+        raise
+    return True
 
 
 @contextmanager
@@ -211,13 +227,21 @@ def nothing_for_us(elsewhere: set[str]) -> ConfigurationError:
 
 
 def _tables(context: MigrationContext) -> Tables:
-    schema = configured_schema(context)
+    schema, home = configured_schema(context), _home(context)
     name = context.version_table
     if schema is None:
         assert context.connection is not None
         query = text(RESOLVE.format(table=":name"))
         schema = context.connection.execute(query, {"name": quoted(name)}).scalar()
-    return Tables(name, schema)
+    return Tables(name, schema, None if home == schema else home)
+
+
+def _home(context: MigrationContext) -> str | None:
+    """Return the schema that env.py has chosen for its session, if it has."""
+    assert context.connection is not None
+    translated = context.connection.get_execution_options().get("schema_translate_map") or {}
+    chosen: str | None = translated.get(None)
+    return chosen or context.connection.execute(text(CHOSEN)).scalar()
 
 
 def _ignore(_result: object) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from automigrate.deadline import Deadline
 
-__all__ = ["autocommitting", "connection_on", "lend_to_async", "let_go"]
+__all__ = ["autocommitting", "commit_beneath", "connection_on", "lend_to_async", "let_go"]
 
 SHORTEST_LOCK_TIMEOUT = 1.0
 
@@ -90,6 +90,26 @@ def autocommitting(raw: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[
         unanswered = raw.info.transaction_status is TransactionStatus.ACTIVE
         if not (raw.closed or unanswered):
             raw.autocommit = before
+
+
+def commit_beneath(connection: Connection) -> None:
+    """Commit what a connection of env.py's has done, whatever SQLAlchemy has open on it.
+
+    Its transactions stay open for SQLAlchemy, and its savepoints are set again, so that env.py can
+    end what it has begun.
+    """
+    connection.connection.commit()
+    for name in _savepoints(connection):
+        connection.dialect.do_savepoint(connection, name)
+
+
+def _savepoints(connection: Connection) -> list[str]:
+    names: list[str] = []
+    nested: Any = connection.get_nested_transaction()
+    while nested is not None:
+        names.insert(0, nested._savepoint)  # noqa: SLF001 - no other way to learn its name
+        nested = nested._previous_nested  # noqa: SLF001
+    return names
 
 
 def let_go(connection: Connection) -> None:

@@ -31,7 +31,7 @@ from automigrate.errors import (
     ScriptError,
     ScriptImportError,
 )
-from automigrate.sqlstate import Fault, classify, driver_error
+from automigrate.sqlstate import Fault, classify, driver_error, sqlstate_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -239,12 +239,19 @@ class EnvRun:
         asked = self.config.attributes.asked_for_connection
         return asked and not self._configured and not self._lent
 
+    @property
+    def needs_ours(self) -> bool:
+        """Whether env.py shall get ours in the place of one that the program has put there."""
+        return self.config.attributes.needs_ours
+
     def stop(self, error: Exception) -> Exception:
         """Note an error that ends the run, whatever env.py makes of it."""
         self.failure = self.failure or error
         return error
 
     def _execute(self, connection: Connection | None) -> None:
+        if self.needs_ours:
+            self._lend(connection)
         try:
             self.directory.run_env()
         except (AutomigrateError, DBAPIError, OSError):
@@ -258,9 +265,12 @@ class EnvRun:
         except Exception:  # whatever it says about the connection that it was not given
             if connection is None or not self.lacks_connection:
                 raise
-            self._lent = True
-            self.config.attributes["connection"] = connection
+            self._lend(connection)
             self.directory.run_env()
+
+    def _lend(self, connection: Connection | None) -> None:
+        self._lent = connection is not None
+        self.config.attributes["connection"] = connection
 
     def _session_lives(self) -> bool:
         """Whether the server that env.py could not reach is there for us."""
@@ -292,6 +302,12 @@ class EnvRun:
                 reason=f"the connection that env.py opens itself failed: {reason}",
                 remedy="Let env.py use `sqlalchemy.url` of its config, which automigrate sets.",
             )
+        if self.applied:
+            return ScriptError(
+                f"{self._location.env_file} failed behind the revisions: {reason}. What was "
+                "applied stays applied. Correct it, and do by hand what it was to do then: where "
+                "nothing is pending it is not run again."
+            )
         return ScriptImportError(file=str(self._location.env_file), reason=reason)
 
 
@@ -305,7 +321,8 @@ def _fault_elsewhere(error: BaseException) -> Fault:
 
     Without a SQLSTATE an error of the driver is one of the connection.
     """
-    return classify(error, broken=driver_error(error) is not None)
+    lost = driver_error(error) is not None and sqlstate_of(error) is None
+    return classify(error, broken=lost)
 
 
 def _is_of_no_matter(error: BaseException) -> bool:
@@ -322,9 +339,9 @@ def _is_of_no_matter(error: BaseException) -> bool:
 def _is_about_connecting(error: BaseException) -> bool:
     if isinstance(error, OSError):  # asyncpg's
         return not isinstance(error, FileNotFoundError | PermissionError)
-    if not isinstance(error, DBAPIError):
-        return driver_error(error) is not None
-    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    if not isinstance(error, DBAPIError) and driver_error(error) is None:
+        return False
+    state = sqlstate_of(error)
     return state is None or state[:2] in {"08", "28", "3D", "53", "57"}
 
 
@@ -332,14 +349,16 @@ def _arguments(
     location: ScriptLocation, target: str, x_arguments: tuple[str, ...], command: str
 ) -> Namespace:
     """Make what Alembic's command line would have parsed; env.py may ask which command runs."""
-    return Namespace(
-        cmd=(getattr(alembic_command, command), ["revision"], ["sql", "tag"]),
-        x=list(x_arguments) or None,
-        name=location.ini_section,
-        config=None,
-        raiseerr=False,
-        quiet=False,
-        revision=target,
-        sql=False,
-        tag=None,
-    )
+    given = {} if location.prepared is None else vars(location.prepared.cmd_opts or Namespace())
+    ours = {
+        "cmd": (getattr(alembic_command, command), ["revision"], ["sql", "tag"]),
+        "x": list(x_arguments) or given.get("x"),
+        "name": location.ini_section,
+        "config": None,
+        "raiseerr": False,
+        "quiet": False,
+        "revision": target,
+        "sql": False,
+        "tag": None,
+    }
+    return Namespace(**{**given, **ours})

@@ -232,7 +232,7 @@ class _Run:
             schema = found[0] if found else None
         configured = Tables(context.version_table, schema)
         self._check_options(configured)
-        if configured == (work.tables.version_table, work.journal.schema):
+        if configured.place == (work.tables.version_table, work.journal.schema):
             return work
         with autocommitting(work.session.connection):
             return work.enter(configured)

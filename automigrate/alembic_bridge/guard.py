@@ -1,10 +1,13 @@
-"""Leave the application as it was: logging, warning filters, sys.path, environment, directory.
+"""Leave the application as it was: logging, warnings, signals, sys.path, environment, directory.
 
 A stock env.py calls `logging.config.fileConfig`, which disables the application's loggers, sets
 the root logger to WARNING and replaces its handlers (H19). The call is ignored when it comes from
 the thread that runs env.py. `dictConfig` works there, because packages that configure logging on
 import look for what they configured; but it closes no handler of the application, and it is undone
 like whatever else env.py and the scripts change.
+
+Handlers of signals stay the application's: what env.py, or a module that it imports, says about
+them is passed over in that thread, where Python would raise an error.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import asyncio
 import logging
 import logging.config
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -39,10 +43,12 @@ def process_guard(prepend_sys_path: Sequence[str] = ()) -> Iterator[None]:
     variables = dict(os.environ)
     loggers, restore_hooks = _snapshot(), _hooks()
     restore_configurers = _guard_configurers(threading.get_ident())
+    restore_signals = _guard_signals(threading.get_ident())
     sys.path[:0] = prepend_sys_path
     try:
         yield
     finally:
+        restore_signals()
         restore_configurers()
         _restore(loggers)
         restore_hooks()
@@ -97,6 +103,37 @@ def _guard_configurers(thread: int) -> Callable[[], None]:
     def restore() -> None:
         logging.config.fileConfig, logging.config.dictConfig = file_config, dict_config
 
+    return restore
+
+
+def _guard_signals(thread: int) -> Callable[[], None]:
+    """Pass over what is said about signals in a thread that may not say it.
+
+    Clocks too, because their signal would end the process without the handler made for it.
+    """
+    if thread == threading.main_thread().ident:
+        return lambda: None
+    answers: dict[str, Callable[..., Any]] = {
+        "signal": lambda number, _handler: signal.getsignal(number),
+        "alarm": lambda _seconds: 0,
+        "setitimer": lambda *_: (0.0, 0.0),
+        "set_wakeup_fd": lambda *_, **__: -1,
+    }
+    originals = {name: getattr(signal, name) for name in answers if hasattr(signal, name)}
+
+    def guarded(name: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            here = threading.get_ident() == thread
+            return (answers if here else originals)[name](*args, **kwargs)
+
+        return call
+
+    def restore() -> None:
+        for name, original in originals.items():
+            setattr(signal, name, original)
+
+    for name in originals:
+        setattr(signal, name, guarded(name))
     return restore
 
 

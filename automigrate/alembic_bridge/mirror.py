@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
-from automigrate.alembic_bridge.engine import autocommitting
+from automigrate.alembic_bridge.engine import autocommitting, commit_beneath
 from automigrate.alembic_bridge.listeners import Listeners
 from automigrate.database.pooler import DIRECT_URL
 from automigrate.database.session import PROTECTION
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import psycopg
     from sqlalchemy.engine import Connection
 
-__all__ = ["IDENTITY", "Mirror", "identity_of", "in_autocommit"]
+__all__ = ["IDENTITY", "Mirror", "identity_of", "in_autocommit", "require_postgresql"]
 
 IDENTITY = "select current_database()::text, pg_postmaster_start_time()::text"
 THEIRS = text(
@@ -129,7 +129,7 @@ class Mirror:
             ConfigurationError: it is no PostgreSQL.
         """
         self.give_back()
-        self._require_postgresql(theirs)
+        require_postgresql(theirs)
         found = self._look_at(theirs)
         if (found.database, found.started) != self._identity:
             self._theirs = None
@@ -225,7 +225,7 @@ class Mirror:
     def _look_at(self, theirs: Connection) -> _Prepared:
         found = self._read(theirs)
         if not self._keeps_session:
-            theirs.connection.commit()  # its transaction holds a server connection of a small pool
+            commit_beneath(theirs)  # its transaction holds a server connection of a small pool
         return found
 
     def _read(self, theirs: Connection) -> _Prepared:
@@ -248,14 +248,20 @@ class Mirror:
             row = self._raw.execute(IN_THE_WAY, {"pid": pid}).fetchone()
         if not (row and row[0]):
             return False
-        self._theirs.connection.commit()
+        commit_beneath(self._theirs)
         return True
 
-    def _require_postgresql(self, theirs: Connection) -> None:
-        if theirs.dialect.name != "postgresql":
-            raise ConfigurationError(
-                f"env.py connects to {theirs.dialect.name}; automigrate is for PostgreSQL."
-            )
+
+def require_postgresql(theirs: Connection) -> None:
+    """Refuse a connection of env.py's to another kind of database.
+
+    Raises:
+        ConfigurationError: it is no PostgreSQL.
+    """
+    if theirs.dialect.name != "postgresql":
+        raise ConfigurationError(
+            f"env.py connects to {theirs.dialect.name}; automigrate is for PostgreSQL."
+        )
 
 
 def identity_of(raw: psycopg.Connection[Any]) -> tuple[str, str]:

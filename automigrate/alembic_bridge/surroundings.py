@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 
+from automigrate.alembic_bridge.engine import commit_beneath
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -80,7 +82,7 @@ class Surroundings:
     ) -> tuple[str, Any]:
         """Commit what env.py has open on its own connection, whatever it holds."""
         if self._theirs is not None and self._open(self._theirs):
-            self._theirs.connection.commit()
+            commit_beneath(self._theirs)
         return statement, parameters
 
     @staticmethod

@@ -48,11 +48,19 @@ class Tables(NamedTuple):
     version_table: str = VERSION_TABLE
     schema: str | None = None
     """`None`: as the search_path of the session resolves it, like Alembic does."""
+    home: str | None = None
+    """The schema that env.py has chosen for what the revisions make, as of a tenant; `None`: that
+    of the version table."""
 
     @classmethod
     def of(cls, options: Options) -> Tables:
         """Take them from the options."""
         return cls(options.version_table or VERSION_TABLE, options.version_table_schema)
+
+    @property
+    def place(self) -> tuple[str, str | None]:
+        """What tells a version table from all others."""
+        return self.version_table, self.schema
 
     @property
     def version(self) -> str:
@@ -181,7 +189,7 @@ OPENING = LOOK.format(
     locked="false",
     lock="",
     more="case when v.oid is null then "
-    + TABLES.format(schema="coalesce(%(schema)s, current_schema())")
+    + TABLES.format(schema="coalesce(%(home)s, %(schema)s, current_schema())")
     + f" end, ({SETTINGS})",
 ).replace("%(local)s", "pg_backend_pid() <> %(pid)s")
 
@@ -291,6 +299,7 @@ class Session:
             "version": tables.version,
             "journal": tables.journal,
             "schema": tables.schema,
+            "home": tables.home,
             "ours": [tables.version_table, *OWN_TABLES],
             "select_heads": _AS_LEXEMES.format("version_num", tables.version, ""),
             "select_open": _AS_LEXEMES.format(

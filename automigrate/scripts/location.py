@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from automigrate.errors import ConfigurationError, ScriptError, ScriptImportError
-from automigrate.scripts.settings import AlembicSettings, load_ini, load_toml
+from automigrate.options import is_prepared
+from automigrate.scripts.settings import AlembicSettings, load_ini, load_toml, settings_of
 from automigrate.scripts.stamp import Remembered, stamp
 from automigrate.values import frozen
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 __all__ = ["ScriptLocation", "locate"]
 
@@ -25,6 +30,7 @@ class ScriptLocation:
         version_locations: the directories of the scripts.
         recursive: whether their subdirectories count.
         sourceless: whether compiled scripts without a source count.
+        prepared: the `Config` that the program has made for it, instead of files.
         config_file: the `alembic.ini` that belongs to it.
         toml_file: the `pyproject.toml` with `[tool.alembic]` that belongs to it.
         ini_section: section of `config_file`.
@@ -36,6 +42,7 @@ class ScriptLocation:
     version_locations: tuple[Path, ...]
     recursive: bool = False
     sourceless: bool = False
+    prepared: Config | None = None
     config_file: Path | None = None
     toml_file: Path | None = None
     ini_section: str = "alembic"
@@ -46,7 +53,7 @@ class ScriptLocation:
 def locate(
     scripts: str | os.PathLike[str] | None = None,
     *,
-    config: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | Config | None = None,
     cwd: Path | None = None,
     ini_section: str = "alembic",
 ) -> ScriptLocation:
@@ -58,7 +65,8 @@ def locate(
             the configuration.
         config: an `alembic.ini` or `pyproject.toml`. By default those of `cwd`; beside an explicit
             script directory also an `alembic.ini` in it or next to it. One that was not named
-            counts only if its `script_location` is this directory.
+            counts only if its `script_location` is this directory. Or Alembic's `Config`, as a
+            program has prepared it, with its section.
         cwd: where relative paths begin; by default the current directory.
         ini_section: section of `alembic.ini`, as Alembic's ``--name``.
 
@@ -68,6 +76,9 @@ def locate(
         ScriptImportError: the package of ``package:directory`` raised on import.
     """
     start = Path.cwd() if cwd is None else cwd.absolute()
+    if is_prepared(config):
+        scripts = None if scripts is None else os.fspath(scripts)
+        return _located(scripts, config, start, config.config_ini_section)
     question = (
         None if scripts is None else os.fspath(scripts),
         None if config is None else os.fspath(config),
@@ -103,7 +114,7 @@ def _remember(question: _Question, found: ScriptLocation) -> None:
 
 
 def _located(
-    scripts: str | None, config: str | None, start: Path, ini_section: str
+    scripts: str | None, config: str | Config | None, start: Path, ini_section: str
 ) -> ScriptLocation:
     named = _named_config(config, start, ini_section)
     if scripts is None:
@@ -116,7 +127,7 @@ def _located(
         settings = named or _config_beside(directory, start, ini_section)
         if named is not None and not _points_to(named, directory, start):
             raise ConfigurationError(
-                f"{named.file} has script_location {named.script_location!r}, and the script "
+                f"{_name_of(config)} has script_location {named.script_location!r}, and the script "
                 f"directory given is {directory}. Give one of them, or make them the same."
             )
     return _checked(directory, settings or AlembicSettings(), start, ini_section)
@@ -141,6 +152,7 @@ def _checked(
         version_locations=versions,
         recursive=settings.recursive,
         sourceless=settings.sourceless,
+        prepared=settings.prepared,
         config_file=settings.ini_file,
         toml_file=settings.toml_file,
         ini_section=ini_section,
@@ -161,9 +173,9 @@ def _no_versions(directory: Path, versions: tuple[Path, ...]) -> str:
     )
 
 
-def _nothing_found(config: str | os.PathLike[str] | None, start: Path) -> str:
+def _nothing_found(config: str | Config | None, start: Path) -> str:
     if config is not None:
-        return f"{os.fspath(config)} has no script_location. Add one, or name the script directory."
+        return f"{_name_of(config)} has no script_location. Add one, or name the script directory."
     return (
         f"no script directory was given, and neither alembic.ini nor [tool.alembic] in "
         f"pyproject.toml in {start} names one. Name the script directory, for example "
@@ -171,11 +183,15 @@ def _nothing_found(config: str | os.PathLike[str] | None, start: Path) -> str:
     )
 
 
-def _named_config(
-    config: str | os.PathLike[str] | None, start: Path, section: str
-) -> AlembicSettings | None:
+def _name_of(config: str | Config | None) -> str:
+    return "the Config given" if is_prepared(config) else str(config)
+
+
+def _named_config(config: str | Config | None, start: Path, section: str) -> AlembicSettings | None:
     if config is None:
         return None
+    if is_prepared(config):
+        return settings_of(config)
     file = start / config
     if not file.is_file():
         raise ConfigurationError(f"the configuration file {file} does not exist. Correct its path.")

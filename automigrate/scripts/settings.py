@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import fields
-from pathlib import Path  # noqa: TC003  see `runtime-evaluated-decorators`
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from automigrate.errors import ConfigurationError
@@ -14,7 +14,9 @@ from automigrate.values import frozen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AlembicSettings", "load_ini", "load_toml"]
+    from alembic.config import Config
+
+__all__ = ["AlembicSettings", "load_ini", "load_toml", "settings_of"]
 
 SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
 LEGACY_VERSION_LOCATIONS = re.compile(r", *|(?: +)")
@@ -32,9 +34,10 @@ LEGACY_PREPEND_SYS_PATH = re.compile(r", *|(?: +)|\:")
 
 @frozen
 class AlembicSettings:
-    """What one configuration file says, or two of them together; `None` is not said.
+    """What one configuration says, or two of them together; `None` is not said.
 
     Attributes:
+        prepared: the `Config` read, where it was no file.
         ini_file: the `alembic.ini` read.
         toml_file: the `pyproject.toml` read.
         script_location: as written, after interpolation.
@@ -44,6 +47,7 @@ class AlembicSettings:
         prepend_sys_path: as written, after interpolation.
     """
 
+    prepared: Config | None = None
     ini_file: Path | None = None
     toml_file: Path | None = None
     script_location: str | None = None
@@ -102,6 +106,23 @@ def load_ini(file: Path, section: str = "alembic") -> AlembicSettings:
             f"{file} cannot be read: {type(error).__name__} in section [{section}]. Correct it; a "
             "'%' that stands for itself is written '%%'."
         ) from error
+
+
+def settings_of(config: Config) -> AlembicSettings:
+    """Read what a program has prepared, which may have set options that stand in no file.
+
+    Raises:
+        ConfigurationError: a value is not allowed.
+    """
+    parser, section = config.file_config, config.config_ini_section
+    ini, toml = config.config_file_name, getattr(config, "toml_file_name", None)
+
+    def get(name: str) -> str | None:
+        return parser.get(section, name, fallback=None)
+
+    said = _from_values(get, Path(ini or "the Config given"))
+    settings = replace(said, prepared=config, ini_file=Path(ini).absolute() if ini else None)
+    return settings.over(load_toml(Path(toml)) if toml and Path(toml).is_file() else None)
 
 
 def _plain_values(text: str, section: str, here: str) -> dict[str, str] | None:

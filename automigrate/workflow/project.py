@@ -16,6 +16,8 @@ from automigrate.scripts.reader import read
 if TYPE_CHECKING:
     import os
 
+    from alembic.config import Config
+
     from automigrate.scripts.location import ScriptLocation
 
 __all__ = ["Project", "open_project"]
@@ -58,7 +60,7 @@ class Project:
 
 def open_project(
     scripts: str | os.PathLike[str] | None,
-    config: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | Config | None = None,
     *,
     ini_section: str = SECTION,
 ) -> Project:

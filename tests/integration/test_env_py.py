@@ -10,11 +10,15 @@ import subprocess
 import sys
 import textwrap
 import time
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import pytest
+from alembic.config import Config
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 import automigrate
 from automigrate.errors import (
@@ -31,6 +35,8 @@ from tests.support.projects import Project, sqlalchemy_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sqlalchemy.engine import Connection
 
     from tests.support.servers import Database
 
@@ -125,16 +131,19 @@ with engine.connect() as connection:
         assert database.rows("select 1 from pg_tables where tablename like 't_%'") == []
 
 
-def test_another_kind_of_database_is_refused(database: Database, tmp_path: Path) -> None:
-    """An env.py that connects to SQLite is refused."""
+@pytest.mark.parametrize("arguments", ["", ", version_table=str('v')"])
+def test_another_kind_of_database_is_refused(
+    database: Database, tmp_path: Path, arguments: str
+) -> None:
+    """An env.py that connects to SQLite is refused, also where only it knows the version table."""
     project = one_of(
         tmp_path,
-        """
+        f"""
         from alembic import context
         from sqlalchemy import create_engine, pool
 
         with create_engine("sqlite://", poolclass=pool.NullPool).connect() as connection:
-            context.configure(connection=connection)
+            context.configure(connection=connection{arguments})
             context.run_migrations()
         """,
     )
@@ -189,8 +198,21 @@ def test_env_py_may_end_the_program_when_it_is_done(database: Database, tmp_path
     project.extend(1)
     env = project.scripts / "env.py"
     env.write_text(env.read_text().replace("Exit(0)", "Exit('not again')"))
-    with pytest.raises(ScriptImportError, match="not again"):
+    with pytest.raises(ScriptError, match="failed behind the revisions: SystemExit: not again"):
         automigrate.upgrade(database.url, project.scripts)
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_an_error_of_env_py_behind_the_revisions_is_told(
+    database: Database, tmp_path: Path, driver: str
+) -> None:
+    """What env.py executes last may fail like anything else, whatever the driver of its own."""
+    env = RUN.replace("create_engine(url", f"create_engine(url.replace('+psycopg', '+{driver}')")
+    grant = 'connection.execute(text("grant select on t_r0001 to nobody_of_this_name"))'
+    project = one_of(tmp_path, f"{env}    {grant}\n")
+    with pytest.raises(ScriptError, match=r"behind the revisions: Undef.*nobody_of.*by hand"):
+        automigrate.upgrade(database.url, project.scripts)
+    assert database.rows("select version_num from alembic_version") == [("r0002",)]
 
 
 def test_env_py_that_migrates_is_told_at_once(database: Database, tmp_path: Path) -> None:
@@ -809,6 +831,64 @@ def test_a_connection_that_a_program_would_hand_over(
     assert applied(migrator.upgrade()) == []
     if way == "refusal":
         assert database.rows("select obj_description('t_r0001'::regclass)") == [("kept",)]
+
+
+PREPARED = """
+import asyncio
+from alembic import context
+from sqlalchemy import text
+
+config = context.config
+connection = config.attributes["connection"]
+assert config.get_section("tool")["kind"] == "100%"
+assert context.get_x_argument() == ["x=1"]
+assert config.attributes["profile"].name == "acme"
+context.configure(connection=connection, version_table=config.get_main_option("versions_in"))
+with context.begin_transaction():
+    context.run_migrations()
+"""
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_a_config_that_a_program_has_prepared(database: Database, tmp_path: Path, way: str) -> None:
+    """Its options, attributes, connection and arguments reach env.py, and no file is needed.
+
+    As AiiDA's, SkyPilot's and dozens of others that call `alembic.command.upgrade(config, …)`.
+    """
+    project = one_of(tmp_path, PREPARED)
+    config = Config(attributes={"profile": Namespace(name="acme")})
+    config.cmd_opts = Namespace(x=["x=1"])
+    config.set_main_option("script_location", str(project.scripts))
+    config.set_main_option("versions_in", "acme_version")
+    config.set_section_option("tool", "kind", "100%%")
+    url = sqlalchemy_url(database.url)
+    before = dict(config.attributes), dict(config.get_section("alembic") or {})
+
+    def upgrade(connection: Connection) -> list[str]:
+        config.attributes["connection"] = connection
+        connection.execute(text("set application_name = 'a program'"))
+        return applied(automigrate.upgrade(database.url, config=config))
+
+    async def in_a_loop() -> list[list[str]]:
+        engine = create_async_engine(url)
+        async with engine.begin() as connection:
+            results = [await connection.run_sync(upgrade) for _ in range(2)]
+        await engine.dispose()
+        return results
+
+    if way == "async":
+        results = asyncio.run(in_a_loop())
+    else:
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            results = [upgrade(connection) for _ in range(2)]
+        engine.dispose()
+    assert results == [["r0001", "r0002"], []]
+    assert database.rows("select version_num from acme_version") == [("r0002",)]
+    config.attributes.pop("connection")
+    assert (dict(config.attributes), dict(config.get_section("alembic") or {})) == before
+    with pytest.raises(ConfigurationError, match="config_ini_section='alembic'"):
+        automigrate.Migrator(database.url, config=config, ini_section="other")
 
 
 # Revisions

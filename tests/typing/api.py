@@ -24,6 +24,7 @@ from automigrate.events import RevisionApplied
 
 if TYPE_CHECKING:
     import psycopg
+    from alembic.config import Config
     from sqlalchemy import Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -47,9 +48,10 @@ async def an_async_startup_awaits() -> None:
     assert_type(await Migrator("postgresql://db/app").upgrade_async(), UpgradeReport)
 
 
-def options_are_keywords() -> None:
+def options_are_keywords(config: Config) -> None:
     automigrate.upgrade("x", timeout=5 * 60.0, mode="wait", x_arguments=["tenant=a"])
     automigrate.upgrade("x", mode=Mode.CHECK, step_timeout=None, config=Path("alembic.ini"))
+    automigrate.upgrade("x", config=config)
     automigrate.upgrade("x", tiemout=5)  # type: ignore[call-arg]
     automigrate.upgrade("x", timeout="5 minutes")  # type: ignore[arg-type]
     assert_type(Options.of({"timeout": 5}), Options)

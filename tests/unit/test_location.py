@@ -224,6 +224,30 @@ def test_refuses_a_contradiction(scripts: Path, tmp_path: Path) -> None:
         locate(scripts, config=file, cwd=tmp_path)
 
 
+def test_a_prepared_config_says_it_all(scripts: Path, tmp_path: Path) -> None:
+    """What a program has set in its Config goes before its file, and needs none."""
+    config = Config(ini_section="shop")
+    with pytest.raises(ConfigurationError, match="the Config given has no script_location"):
+        locate(config=config, cwd=tmp_path)
+    config.set_main_option("script_location", str(scripts))
+    config.set_main_option("recursive_version_locations", "true")
+    location = locate(config=config, cwd=tmp_path)
+    assert (location.directory, location.ini_section) == (scripts, "shop")
+    assert location.recursive
+    assert location.prepared is config
+    config.set_main_option("recursive_version_locations", "false")
+    assert not locate(config=config, cwd=tmp_path).recursive
+
+    file = ini(tmp_path / "alembic.ini", "script_location = elsewhere\nsourceless = true")
+    config = Config(file)
+    with pytest.raises(ConfigurationError, match="the Config given has script_location 'elsewh"):
+        locate(scripts, config=config, cwd=tmp_path)
+    config.set_main_option("script_location", "migrations")
+    location = locate(config=config, cwd=tmp_path)
+    assert (location.directory, location.config_file) == (scripts, file)
+    assert location.sourceless
+
+
 def test_finds_nothing(tmp_path: Path) -> None:
     """Without a directory and without a configuration there is nothing to go by."""
     with pytest.raises(ConfigurationError, match="Name the script directory"):

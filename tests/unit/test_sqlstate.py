@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import psycopg2
 import pytest
 import sqlalchemy.exc
 from psycopg import errors
@@ -182,3 +183,18 @@ def test_a_missing_password_is_final() -> None:
         pgconn = Connection()
 
     assert classify_connecting(NeedsPasswordError("fe_sendauth: failed")) is Fault.REFUSED
+
+
+def test_the_code_of_psycopg2_is_a_sqlstate() -> None:
+    """It names it in another way; without it every error would be one of the connection."""
+    inner = psycopg2.OperationalError("canceling statement due to lock timeout")
+    error = sqlalchemy.exc.DBAPIError.instance("select 1", None, inner, psycopg2.Error)
+    assert sqlstate_of(error) is None
+    assert classify(error, broken=True) is Fault.LOST
+
+    class LockNotAvailable(psycopg2.OperationalError):
+        pgcode = "55P03"
+
+    error = sqlalchemy.exc.DBAPIError.instance("select 1", None, LockNotAvailable(), psycopg2.Error)
+    assert sqlstate_of(error) == "55P03"
+    assert classify(error, broken=False) is Fault.BUSY
