@@ -811,6 +811,60 @@ def test_a_connection_that_a_program_would_hand_over(
         assert database.rows("select obj_description('t_r0001'::regclass)") == [("kept",)]
 
 
+REFUSING = f"""
+{CONNECT}
+from contextlib import nullcontext
+given = context.config.attributes.get("connection")
+if given is None and "tenant" not in context.get_x_argument(as_dictionary=True):
+    raise ValueError("name a tenant with -x tenant=NAME")
+with engine.connect() if given is None else nullcontext(given) as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def test_a_refusal_of_env_py_is_no_call_for_a_connection(
+    database: Database, tmp_path: Path
+) -> None:
+    """An env.py that makes its own engine is not run again with ours, which it would obey."""
+    project = one_of(tmp_path, REFUSING)
+    with pytest.raises(automigrate.ScriptImportError, match="name a tenant with -x"):
+        automigrate.upgrade(database.url, project.scripts)
+    assert not database.rows("select from pg_class where relname like 't\\_r%'")
+    report = automigrate.upgrade(database.url, project.scripts, x_arguments=["tenant=a"])
+    assert applied(report) == ["r0001", "r0002"]
+
+
+UNSEEN_SCHEMA = f"""
+{CONNECT}
+options = "-csearch_" "path=shop"
+engine = create_engine(url, poolclass=pool.NullPool, connect_args={{"options": options}})
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def test_a_schema_that_the_text_of_env_py_does_not_show(database: Database, tmp_path: Path) -> None:
+    """Every command finds the version table, which another schema than the first one has."""
+    project = one_of(tmp_path, UNSEEN_SCHEMA)
+    database.execute("create schema shop")
+
+    def migrator(**options: Any) -> automigrate.Migrator:
+        return automigrate.Migrator(database.url, project.scripts, timeout=20.0, **options)
+
+    assert applied(migrator().upgrade()) == ["r0001", "r0002"]
+    assert database.rows("select version_num from shop.alembic_version") == [("r0002",)]
+    assert migrator().check().verdict is Verdict.CURRENT
+    assert migrator(mode="wait").upgrade().heads == ("r0002",)
+    undone = migrator().downgrade("r0001", allow_data_loss=True).reverted
+    assert [item.revision for item in undone] == ["r0002"]
+    assert migrator().status().verdict is Verdict.BEHIND
+    assert applied(migrator().upgrade()) == ["r0002"]
+
+
 # Revisions
 
 
