@@ -150,14 +150,20 @@ class ScriptImportError(ScriptError):
     Attributes:
         file: the path of the script.
         reason: class and text of what went wrong.
+        applied: whether it was env.py, after the revisions had run.
     """
 
-    def __init__(self, *, file: str, reason: str, revision: str | None = None) -> None:
+    def __init__(
+        self, *, file: str, reason: str, revision: str | None = None, applied: bool = False
+    ) -> None:
         self.file = file
         self.reason = reason
         self.revision = revision
+        self.applied = applied
         super().__init__(
-            f"{file} cannot be loaded: {reason}. "
+            f"{file} failed after the revisions had run, which stay applied: {reason}."
+            if applied
+            else f"{file} cannot be loaded: {reason}. "
             "Correct the script; the database was not changed by it."
         )
 

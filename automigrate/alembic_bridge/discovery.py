@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from automigrate.alembic_bridge.engine import connection_on, let_go
 from automigrate.alembic_bridge.env_run import EnvRun, in_thread, one_run_per_process
+from automigrate.alembic_bridge.env_statements import pass_locks
 from automigrate.alembic_bridge.mirror import identity_of
 from automigrate.database.session import Tables, quoted
 from automigrate.errors import ConfigurationError, ScriptImportError
@@ -107,7 +108,7 @@ def find_tables(
         return []
 
     def run(ours: Connection | None = None) -> None:
-        env_run.run(configure, nothing, locks=lambda try_once: _ignore(try_once()), ours=ours)
+        env_run.run(configure, nothing, locks=pass_locks, ours=ours)
 
     def run_with_connection() -> None:
         try:
@@ -218,7 +219,3 @@ def _tables(context: MigrationContext) -> Tables:
         query = text(RESOLVE.format(table=":name"))
         schema = context.connection.execute(query, {"name": quoted(name)}).scalar()
     return Tables(name, schema)
-
-
-def _ignore(_result: object) -> None:
-    """Take a lock of env.py's for granted: nothing is going to be applied."""

@@ -300,7 +300,8 @@ class EnvRun:
                 reason=f"the connection that env.py opens itself failed: {reason}",
                 remedy="Let env.py use `sqlalchemy.url` of its config, which automigrate sets.",
             )
-        return ScriptImportError(file=str(self._location.env_file), reason=reason)
+        env_file = str(self._location.env_file)
+        return ScriptImportError(file=env_file, reason=reason, applied=self.applied)
 
 
 def _is_race(error: BaseException) -> bool:

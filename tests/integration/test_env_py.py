@@ -836,6 +836,64 @@ def test_a_refusal_of_env_py_is_no_call_for_a_connection(
     assert applied(report) == ["r0001", "r0002"]
 
 
+DRY_RUNS = {
+    "the transaction of the context": """
+        context.configure(connection=connection)
+        with context.begin_transaction() as transaction:
+            context.run_migrations()
+            if "dry-run" in context.get_x_argument():
+                transaction.rollback()
+    """,
+    "a transaction of its own": """
+        transaction = connection.begin()
+        context.configure(connection=connection)
+        with context.begin_transaction():
+            context.run_migrations()
+        if "dry-run" in context.get_x_argument():
+            transaction.rollback()
+        else:
+            transaction.commit()
+    """,
+}
+
+
+@pytest.mark.parametrize("way", DRY_RUNS)
+def test_a_dry_run_of_env_py_applies_nothing(database: Database, tmp_path: Path, way: str) -> None:
+    """An env.py that is asked to roll back is refused before anything has been committed."""
+    body = textwrap.indent(textwrap.dedent(DRY_RUNS[way]), "    ")
+    project = one_of(tmp_path, f"{CONNECT}\nwith engine.connect() as connection:{body}")
+    with pytest.raises(ConfigurationError, match="nothing was run"):
+        automigrate.upgrade(database.url, project.scripts, x_arguments=["dry-run"])
+    assert not database.rows("select from pg_class where relname like 't\\_r%'")
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001", "r0002"]
+
+
+UNNAMED_ROLLBACK = f"""
+{CONNECT}
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction() as transaction:
+        context.run_migrations()
+        transaction.rollback()
+"""
+
+
+def test_a_late_rollback_of_env_py_is_told(database: Database, tmp_path: Path) -> None:
+    """Where env.py rolls back without a word of a dry run, it is said what stays."""
+    project = one_of(tmp_path, UNNAMED_ROLLBACK)
+    with pytest.raises(ConfigurationError, match="they stay applied"):
+        automigrate.upgrade(database.url, project.scripts)
+    assert database.rows("select version_num from alembic_version") == [("r0002",)]
+
+
+def test_an_error_after_the_revisions_is_told_as_such(database: Database, tmp_path: Path) -> None:
+    """It is not said that the database was not changed where env.py fails behind them."""
+    project = one_of(tmp_path, f"{RUN}\nraise RuntimeError('cannot send the mail')")
+    with pytest.raises(automigrate.ScriptImportError, match="which stay applied: RuntimeError"):
+        automigrate.upgrade(database.url, project.scripts)
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == []
+
+
 UNSEEN_SCHEMA = f"""
 {CONNECT}
 options = "-csearch_" "path=shop"
