@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["may_roll_back", "refuse_dry_run"]
 
 _MENTIONED = re.compile(rb"dry[-_ ]?run", re.IGNORECASE)
+_ROLLS_BACK = re.compile(rb"\b(?:rollback|abort)\b", re.IGNORECASE)
+_BY_STATEMENT = re.compile(r"\s*(?:rollback|abort)\b(?!.*\bto\b)", re.IGNORECASE)
 
 
 def may_roll_back(env_file: Path) -> bool:
     """Whether the text of env.py speaks of a dry run and of rolling back."""
     text = env_file.read_bytes()
-    return b".rollback(" in text and _MENTIONED.search(text) is not None
+    return all(pattern.search(text) for pattern in (_MENTIONED, _ROLLS_BACK))
 
 
 def refuse_dry_run(env_run: EnvRun) -> None:
@@ -72,7 +74,11 @@ class _Outcome:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Hear the ends of transactions; env.py may run in another thread, one run at a time."""
-        listeners = {"commit": self._on_commit, "rollback": self._on_rollback}
+        listeners: dict[str, Callable[..., None]] = {
+            "commit": self._on_commit,
+            "rollback": self._on_rollback,
+            "before_cursor_execute": self._on_statement,
+        }
         for name, listener in listeners.items():
             event.listen(Engine, name, listener)
         try:
@@ -91,6 +97,10 @@ class _Outcome:
 
     def _on_rollback(self, _connection: object) -> None:
         if self._of_env():
+            self.rolled_back = True
+
+    def _on_statement(self, _connection: object, _cursor: object, statement: str, *_: Any) -> None:
+        if self._of_env() and _BY_STATEMENT.match(statement):
             self.rolled_back = True
 
     def _of_env(self) -> bool:

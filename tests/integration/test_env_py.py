@@ -854,6 +854,13 @@ DRY_RUNS = {
         else:
             transaction.commit()
     """,
+    "a statement": """
+        context.configure(connection=connection)
+        with context.begin_transaction():
+            context.run_migrations()
+            if "dry-run" in context.get_x_argument():
+                context.execute("ABORT;")
+    """,
 }
 
 
