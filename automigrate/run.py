@@ -309,6 +309,9 @@ class Run:
         self.tables = tables
         look = session.look(tables) if session.opened else session.open(tables)
         session.opened = True
+        if not look.version_table and session.has_elsewhere(tables.version_table):
+            # env.py may choose the schema where its text does not show it, as on its connection.
+            self.version_tables.doubt(tables)
         return action(session, look)
 
     def _tables_of_env(self, session: Session) -> Discovered:

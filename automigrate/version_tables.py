@@ -92,7 +92,9 @@ class VersionTables:
         return self.every == before
 
     def doubt(self, tables: Tables) -> None:
-        """Before a bad verdict: look where env.py says, which may not be where its text reads.
+        """Before a bad verdict, or where a version table is in another schema: ask env.py.
+
+        It may not be where its text reads.
 
         Raises:
             TablesDifferError: it was not asked yet.

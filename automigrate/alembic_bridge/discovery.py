@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from automigrate.alembic_bridge.engine import connection_on, let_go
 from automigrate.alembic_bridge.env_run import EnvRun, in_thread, one_run_per_process
+from automigrate.alembic_bridge.env_statements import pass_locks
 from automigrate.alembic_bridge.mirror import identity_of, require_postgresql
 from automigrate.database.session import Tables, quoted
 from automigrate.errors import ConfigurationError, ScriptImportError
@@ -113,7 +114,7 @@ def find_tables(
         return []
 
     def run(ours: Connection | None = None) -> None:
-        env_run.run(configure, nothing, locks=lambda try_once: _ignore(try_once()), ours=ours)
+        env_run.run(configure, nothing, locks=pass_locks, ours=ours)
 
     def run_with_connection() -> None:
         if env_run.needs_ours or not _comes_without(env_run, run):
@@ -242,7 +243,3 @@ def _home(context: MigrationContext) -> str | None:
     translated = context.connection.get_execution_options().get("schema_translate_map") or {}
     chosen: str | None = translated.get(None)
     return chosen or context.connection.execute(text(CHOSEN)).scalar()
-
-
-def _ignore(_result: object) -> None:
-    """Take a lock of env.py's for granted: nothing is going to be applied."""

@@ -49,6 +49,7 @@ _PROCESS_LOCK = threading.Lock()
 """Alembic's proxies are one per process (H18)."""
 
 _WAITING_TEXTS = ("too many", "remaining connection slots", "starting up", "shutting down")
+_OWN_ENGINE = re.compile(rb"\b(?:create_(?:async_)?engine|\w*engine_from_config)\s*\(")
 _RACE = re.compile(r'constraint "pg_\w+"|tuple concurrently updated')
 
 
@@ -235,9 +236,16 @@ class EnvRun:
 
     @property
     def lacks_connection(self) -> bool:
-        """Whether env.py asked for a connection of the program's and came to nothing without."""
+        """Whether env.py asked for a connection of the program's and came to nothing without.
+
+        Not where it can make one itself: what it ended with is then its answer, as that it wants a
+        tenant to be named, and with a connection it might go another way.
+        """
         asked = self.config.attributes.asked_for_connection
-        return asked and not self._configured and not self._lent
+        if not asked or self._configured or self._lent:
+            return False
+        env_file = self._location.env_file
+        return env_file is None or _OWN_ENGINE.search(env_file.read_bytes()) is None
 
     @property
     def needs_ours(self) -> bool:

@@ -16,6 +16,7 @@ from psycopg import errors
 
 from automigrate.alembic_bridge.directory import default_driver
 from automigrate.alembic_bridge.discovery import RESOLVE, configured_schema, nothing_for_us
+from automigrate.alembic_bridge.dry_run import may_roll_back, refuse_dry_run
 from automigrate.alembic_bridge.engine import (
     autocommitting,
     connection_on,
@@ -89,7 +90,19 @@ class _Run:
             deadline=work.deadline,
             on_commit_elsewhere=self._on_commit_elsewhere,
         )
-        self._env_run = EnvRun(
+        self._env_run = self._new_env_run()
+        self._mirror = Mirror(
+            self._connection,
+            work.session.connection,
+            keeps_session=work.lock.keeps_session,
+            custom=self._env_run.custom_settings,
+        )
+        self._watch = Watch(self._connection, work.session.connection)
+        self._surroundings = Surroundings(self._connection, work.session.connection)
+
+    def _new_env_run(self) -> EnvRun:
+        work = self._work
+        return EnvRun(
             work.location,
             work.graph,
             work.session.connection,
@@ -99,14 +112,6 @@ class _Run:
             text_of=work.text_of,
             command=work.direction,
         )
-        self._mirror = Mirror(
-            self._connection,
-            work.session.connection,
-            keeps_session=work.lock.keeps_session,
-            custom=self._env_run.custom_settings,
-        )
-        self._watch = Watch(self._connection, work.session.connection)
-        self._surroundings = Surroundings(self._connection, work.session.connection)
 
     def _on_commit_elsewhere(self) -> None:
         self._watch.on_commit_elsewhere()
@@ -140,6 +145,8 @@ class _Run:
     def with_env(self) -> None:
         """Run the project's env.py."""
         work = self._work
+        if work.location.env_file is not None and may_roll_back(work.location.env_file):
+            refuse_dry_run(self._new_env_run())
         self._env_run.run(
             self._configure,
             self._steps,

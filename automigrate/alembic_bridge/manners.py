@@ -9,16 +9,20 @@ the project's own driver, so our session writes literals where that driver is ps
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psycopg import ClientCursor
 from psycopg.adapt import Dumper, Transformer
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg.types.string import TextLoader
+from sqlalchemy import event
 
 from automigrate.alembic_bridge.psycopg2_api import speak_psycopg2
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import psycopg
     from sqlalchemy.engine import Connection
 
@@ -51,9 +55,9 @@ def write_json_as(theirs: Connection, ours: Connection, raw: psycopg.Connection[
     """
     for name, use in (("_json_serializer", set_json_dumps), ("_json_deserializer", set_json_loads)):
         function = getattr(theirs.dialect, name, None)
-        if function is not None:
+        if function is not None and function is not getattr(ours.dialect, name):
             setattr(ours.dialect, name, function)
-            use(function, raw)
+            _on_each_session(ours, raw, partial(use, function))
 
 
 def speak_as(
@@ -72,11 +76,26 @@ def speak_as(
         raw: the session that it is on.
         watch: follows what revisions run.
     """
-    if driver not in _LITERAL_DRIVERS:
+    dialect: Any = connection.dialect
+    if driver not in _LITERAL_DRIVERS or not dialect._bind_typing_render_casts:  # noqa: SLF001
         return
-    connection.dialect._bind_typing_render_casts = False  # noqa: SLF001 - no option says it
-    raw.cursor_factory = ClientCursor
-    speak_psycopg2(raw, watch)
-    raw.adapters.register_dumper(tuple, _TupleDumper)
-    for name in _AS_TEXT:
-        raw.adapters.register_loader(name, TextLoader)
+    dialect._bind_typing_render_casts = False  # noqa: SLF001 - no option says it
+
+    def write_literals(session: psycopg.Connection[Any]) -> None:
+        session.cursor_factory = ClientCursor
+        speak_psycopg2(session, watch if session is raw else None)
+        session.adapters.register_dumper(tuple, _TupleDumper)
+        for name in _AS_TEXT:
+            session.adapters.register_loader(name, TextLoader)
+
+    _on_each_session(connection, raw, write_literals)
+
+
+def _on_each_session(
+    connection: Connection,
+    raw: psycopg.Connection[Any],
+    teach: Callable[[psycopg.Connection[Any]], object],
+) -> None:
+    """Teach our session, and those that a revision opens from the engine: the dialect is one."""
+    teach(raw)
+    event.listen(connection.engine, "connect", lambda session, _record: teach(session))

@@ -90,6 +90,20 @@ class _Psycopg2Connection(psycopg.Connection[Any]):
         if conduct is not None:
             conduct.set_autocommit(on=level == 0)
 
+    def set_session(self, *, autocommit: bool | None = None, **_: Any) -> None:
+        """Do without transactions, or have them again."""
+        if autocommit is not None:
+            self.set_isolation_level(0 if autocommit else 1)
+
+    @property
+    def dsn(self) -> str:
+        """The connection string, without the password."""
+        return self.info.dsn
+
+    def get_dsn_parameters(self) -> dict[str, str]:
+        """Return what the connection string says, without the password."""
+        return self.info.get_parameters()
+
     @property
     def server_version(self) -> int:
         """The server's version as a number."""

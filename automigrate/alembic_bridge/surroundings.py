@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import event
 
 from automigrate.alembic_bridge.engine import commit_beneath
+from automigrate.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,21 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 __all__ = ["Surroundings"]
+
+
+class _Transaction:
+    """What env.py gets from `with context.begin_transaction() as …`, where Alembic has one."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+
+    def commit(self) -> None:
+        """Keep what was executed."""
+        self._surroundings.commit()
+
+    def rollback(self) -> None:
+        """Undo it."""
+        self._surroundings.roll_back()
 
 
 class Surroundings:
@@ -55,11 +71,29 @@ class Surroundings:
     def transaction(self, original: Any) -> Iterator[Any]:
         """Stand for `context.begin_transaction()`, and commit at its end where Alembic does."""
         with original as value:
-            yield value
+            yield _Transaction(self) if self._commits and value is None else value
         if self._commits:
-            if self._theirs is not None and self._open(self._theirs):
-                self._theirs.commit()
-            self.leave()
+            self.commit()
+
+    def commit(self) -> None:
+        """Keep what env.py has executed beside the revisions."""
+        if self._theirs is not None and self._open(self._theirs):
+            self._theirs.commit()
+        self.leave()
+
+    def roll_back(self) -> None:
+        """Undo what env.py has executed, where it is not too late.
+
+        Raises:
+            ConfigurationError: the revisions have been committed.
+        """
+        if self._after:
+            raise ConfigurationError(
+                "env.py rolls back after the revisions have run. Here each of them is committed by "
+                "itself: they stay applied. For a dry run use plain Alembic."
+            )
+        if self._theirs is not None and self._open(self._theirs):
+            self._theirs.rollback()
 
     def enter(self) -> None:
         """Have what follows the revisions on our connection committed, each by itself."""

@@ -178,6 +178,9 @@ from unnest(%(names)s::text[], %(values)s::text[]) as t(name, value)
 join pg_settings using (name)"""
 
 HAS_TABLES = f"select {TABLES.format(schema='%(schema)s')}"
+ELSEWHERE = """\
+select exists (select from pg_class c where c.relname = %s and c.relkind in ('r', 'p')
+  and has_schema_privilege(c.relnamespace, 'usage'))"""
 LOOK_ONLY = LOOK.format(locked="false", lock="", more="null, null")
 LOOK_AND_TRY = LOOK.format(locked="l.locked", lock=TRY_LOCK, more="null, null")
 LOOK_AND_TRY_OR = LOOK.format(
@@ -317,6 +320,11 @@ class Session:
         """Whether a schema holds tables of the application."""
         ours = [version_table, *OWN_TABLES]
         row = self.connection.execute(HAS_TABLES, {"schema": schema, "ours": ours}).fetchone()
+        return bool(row and row[0])
+
+    def has_elsewhere(self, version_table: str) -> bool:
+        """Whether any schema holds a table of this name."""
+        row = self.connection.execute(ELSEWHERE, (version_table,)).fetchone()
         return bool(row and row[0])
 
     def protect(self) -> None:

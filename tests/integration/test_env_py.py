@@ -891,6 +891,117 @@ def test_a_config_that_a_program_has_prepared(database: Database, tmp_path: Path
         automigrate.Migrator(database.url, config=config, ini_section="other")
 
 
+REFUSING = f"""
+{CONNECT}
+from contextlib import nullcontext
+given = context.config.attributes.get("connection")
+if given is None and "tenant" not in context.get_x_argument(as_dictionary=True):
+    raise ValueError("name a tenant with -x tenant=NAME")
+with engine.connect() if given is None else nullcontext(given) as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def test_a_refusal_of_env_py_is_no_call_for_a_connection(
+    database: Database, tmp_path: Path
+) -> None:
+    """An env.py that makes its own engine is not run again with ours, which it would obey."""
+    project = one_of(tmp_path, REFUSING)
+    with pytest.raises(automigrate.ScriptImportError, match="name a tenant with -x"):
+        automigrate.upgrade(database.url, project.scripts)
+    assert not database.rows("select from pg_class where relname like 't\\_r%'")
+    report = automigrate.upgrade(database.url, project.scripts, x_arguments=["tenant=a"])
+    assert applied(report) == ["r0001", "r0002"]
+
+
+DRY_RUNS = {
+    "the transaction of the context": """
+        context.configure(connection=connection)
+        with context.begin_transaction() as transaction:
+            context.run_migrations()
+            if "dry-run" in context.get_x_argument():
+                transaction.rollback()
+    """,
+    "a transaction of its own": """
+        transaction = connection.begin()
+        context.configure(connection=connection)
+        with context.begin_transaction():
+            context.run_migrations()
+        if "dry-run" in context.get_x_argument():
+            transaction.rollback()
+        else:
+            transaction.commit()
+    """,
+    "a statement": """
+        context.configure(connection=connection)
+        with context.begin_transaction():
+            context.run_migrations()
+            if "dry-run" in context.get_x_argument():
+                context.execute("ABORT;")
+    """,
+}
+
+
+@pytest.mark.parametrize("way", DRY_RUNS)
+def test_a_dry_run_of_env_py_applies_nothing(database: Database, tmp_path: Path, way: str) -> None:
+    """An env.py that is asked to roll back is refused before anything has been committed."""
+    body = textwrap.indent(textwrap.dedent(DRY_RUNS[way]), "    ")
+    project = one_of(tmp_path, f"{CONNECT}\nwith engine.connect() as connection:{body}")
+    with pytest.raises(ConfigurationError, match="nothing was run"):
+        automigrate.upgrade(database.url, project.scripts, x_arguments=["dry-run"])
+    assert not database.rows("select from pg_class where relname like 't\\_r%'")
+    assert applied(automigrate.upgrade(database.url, project.scripts)) == ["r0001", "r0002"]
+
+
+UNNAMED_ROLLBACK = f"""
+{CONNECT}
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction() as transaction:
+        context.run_migrations()
+        transaction.rollback()
+"""
+
+
+def test_a_late_rollback_of_env_py_is_told(database: Database, tmp_path: Path) -> None:
+    """Where env.py rolls back without a word of a dry run, it is said what stays."""
+    project = one_of(tmp_path, UNNAMED_ROLLBACK)
+    with pytest.raises(ConfigurationError, match="they stay applied"):
+        automigrate.upgrade(database.url, project.scripts)
+    assert database.rows("select version_num from alembic_version") == [("r0002",)]
+
+
+UNSEEN_SCHEMA = f"""
+{CONNECT}
+options = "-csearch_" "path=shop"
+engine = create_engine(url, poolclass=pool.NullPool, connect_args={{"options": options}})
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def test_a_schema_that_the_text_of_env_py_does_not_show(database: Database, tmp_path: Path) -> None:
+    """Every command finds the version table, which another schema than the first one has."""
+    project = one_of(tmp_path, UNSEEN_SCHEMA)
+    database.execute("create schema shop")
+
+    def migrator(**options: Any) -> automigrate.Migrator:
+        return automigrate.Migrator(database.url, project.scripts, timeout=20.0, **options)
+
+    assert applied(migrator().upgrade()) == ["r0001", "r0002"]
+    assert database.rows("select version_num from shop.alembic_version") == [("r0002",)]
+    assert migrator().check().verdict is Verdict.CURRENT
+    assert migrator(mode="wait").upgrade().heads == ("r0002",)
+    undone = migrator().downgrade("r0001", allow_data_loss=True).reverted
+    assert [item.revision for item in undone] == ["r0002"]
+    assert migrator().status().verdict is Verdict.BEHIND
+    assert applied(migrator().upgrade()) == ["r0002"]
+
+
 # Revisions
 
 

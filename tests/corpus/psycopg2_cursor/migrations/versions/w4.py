@@ -7,6 +7,8 @@ Create Date: 2026-01-01 00:00:00.000000
 """
 from __future__ import annotations
 
+from contextlib import closing
+
 import psycopg2.errorcodes
 import psycopg2.errors
 import psycopg2.extras
@@ -53,6 +55,9 @@ def upgrade() -> None:
     several = "create temporary table few on commit drop as select 1 as n; select n from few"
     assert bind.scalar(sa.text(several)) == 1
     assert bind.scalar(sa.text("select 'ab'::bytea")).tobytes() == b"ab"
+    with closing(psycopg2.connect(raw.dsn)) as other:
+        other.cursor().execute("select 1")
+    assert raw.get_dsn_parameters()["dbname"] == bind.engine.url.database
     op.add_column("item", sa.Column("size", sa.Integer))
 
 
