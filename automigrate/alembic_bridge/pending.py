@@ -2,7 +2,8 @@
 
 While the server works on one, those behind it are imported, hashed and recorded as far as their SQL
 can be known beforehand, and the first few of them are sent, so that the server never waits for us.
-Each is told, watched and tried again in its own turn all the same.
+While a script runs statement by statement, those behind it are hashed only. Each is told, watched
+and tried again in its own turn all the same.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Pending:
         while self._made or self._next < self._total:
             step = self._made.popleft() if self._made else self._make()
             with self._following(step.conduct):
-                step.apply(self._ahead())
+                step.apply(self._ahead(), self._hashed())
 
     def _make(self) -> Step:
         step = self._step_at(self._next)
@@ -63,13 +64,22 @@ class Pending:
     def _ahead(self) -> Iterator[None]:
         """Prepare and send what follows, a step at a time, for as long as the server works."""
         flows = True
+        for step in self._following_steps():
+            if not step.prepare():
+                return
+            flows = flows and step.send_ahead()
+            yield
+
+    def _hashed(self) -> Iterator[None]:
+        """Take the checksums of what follows, one at a time."""
+        for step in self._following_steps():
+            step.hash()
+            yield
+
+    def _following_steps(self) -> Iterator[Step]:
         for beyond in range(AHEAD):
             if beyond == len(self._made):
                 if self._next == self._total:
                     return
                 self._made.append(self._make())
-            step = self._made[beyond]
-            if not step.prepare():
-                return
-            flows = flows and step.send_ahead()
-            yield
+            yield self._made[beyond]

@@ -19,7 +19,7 @@ from automigrate.sqlstate import Fault, classify, sqlstate_of
 from automigrate.verdict import AppliedRevision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from tenacity import RetryCallState
 
@@ -52,6 +52,7 @@ class Step:
         self.revision = transaction.revision
         self._attempt = 0
         self._meanwhile: Iterable[object] = ()
+        self._aside: Iterator[object] = iter(())
 
     @property
     def conduct(self) -> Conduct:
@@ -83,12 +84,17 @@ class Step:
                 return self._transaction.send_ahead(self._work.options.lock_timeout)
         return False
 
-    def apply(self, meanwhile: Iterable[object] = ()) -> None:
+    def hash(self) -> None:
+        """Take the checksum of the script; needs no connection, and never raises."""
+        self._transaction.hash()
+
+    def apply(self, meanwhile: Iterable[object], aside: Iterator[object]) -> None:
         """Run the revision until it is committed.
 
         Args:
             meanwhile: may be gone through while the server works; prepares other steps, and sends
                 them ahead.
+            aside: the same while a script runs, statement by statement; touches no connection.
 
         Raises:
             UpgradeError: it failed; says whether everything was undone.
@@ -98,7 +104,7 @@ class Step:
         """
         if not self._transaction.sent:
             self._raise_if_stopping()
-        self._meanwhile = meanwhile
+        self._meanwhile, self._aside = meanwhile, aside
         try:
             self._run_with_all_imports()
         except AutomigrateError:
@@ -166,7 +172,7 @@ class Step:
         started = time.monotonic()
         try:
             with self._work.observer.watch(self.revision):
-                self._transaction.run(self._lock_timeout, self._meanwhile)
+                self._transaction.run(self._lock_timeout, self._meanwhile, self._aside)
         except BaseException as error:
             self._transaction.undo(error)
             raise

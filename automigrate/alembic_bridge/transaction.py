@@ -28,10 +28,11 @@ from automigrate.database import advisory_lock
 from automigrate.database.message import Message, unmet
 from automigrate.database.pipeline import Pipeline
 from automigrate.database.session import SessionLostError
+from automigrate.database.spare_time import spare_time
 from automigrate.scripts.text import ScriptText
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from alembic.runtime.migration import MigrationContext, RevisionStep
@@ -107,8 +108,7 @@ class RevisionTransaction:
             Whether all of the revision is known, so that one after it may be prepared, too.
         """
         if not self._prepared:
-            with suppress(Exception):  # told when it is asked for again
-                self._checksum()
+            self.hash()  # what is wrong is told when it is asked for again
             if self._work.renders:
                 self._way_back = way_back_of(self._step.revision, self._context.opts, self._text)
             self._types_made = deepcopy(self._context.impl.memo)
@@ -120,6 +120,11 @@ class RevisionTransaction:
                 self._flows = Pipeline.takes(self._recorded)
             self._prepared = True
         return self._recorded is not None
+
+    def hash(self) -> None:
+        """Take the checksum of its script; never raises."""
+        with suppress(Exception):
+            self._checksum()
 
     @property
     def sent(self) -> bool:
@@ -139,7 +144,9 @@ class RevisionTransaction:
             self._send(lock_timeout)
         return self.sent
 
-    def run(self, lock_timeout: float, meanwhile: Iterable[object] = ()) -> None:
+    def run(
+        self, lock_timeout: float, meanwhile: Iterable[object], aside: Iterator[object]
+    ) -> None:
         """Run the revision and commit it.
 
         Args:
@@ -147,6 +154,7 @@ class RevisionTransaction:
                 is known already.
             meanwhile: may be gone through while the server works; prepares other revisions, and
                 sends them ahead.
+            aside: the same while a script runs, statement by statement; touches no connection.
 
         Raises:
             SessionLostError: the lock is not ours any more.
@@ -161,9 +169,10 @@ class RevisionTransaction:
             self._connection.rollback()  # one of SQLAlchemy's only, left by what was recorded
         self._work.prepared.forget()
         self._open(lock_timeout)
-        self._begin()
-        self._step.migration_fn(**self._arguments)
-        self._finish()
+        with spare_time(self._raw, aside):
+            self._begin()
+            self._step.migration_fn(**self._arguments)
+            self._finish()
 
     def undo(self, error: BaseException) -> None:
         """Roll back what is open; write `failed` where a part was committed before."""
