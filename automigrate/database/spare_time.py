@@ -8,7 +8,7 @@ connection goes through `Connection.wait`, with a generator that sends at its fi
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -26,10 +26,10 @@ def spare_time(connection: psycopg.Connection[Any], jobs: Iterator[object]) -> I
         connection: that a script is about to use.
         jobs: in small steps, a millisecond or two; they must not use the connection, nor raise.
     """
-    wait = connection.wait
+    wait: Any = connection.wait
 
     def wait_usefully(doing: Any, *args: Any, **kwargs: Any) -> Any:
-        return wait(_with_a_job(connection, doing, jobs), *args, **kwargs)
+        return wait(_Doing(doing, jobs), *args, **kwargs)
 
     setattr(connection, "wait", wait_usefully)  # noqa: B010 - mypy sees a method
     try:
@@ -38,28 +38,27 @@ def spare_time(connection: psycopg.Connection[Any], jobs: Iterator[object]) -> I
         del connection.wait
 
 
-def _with_a_job(
-    connection: psycopg.Connection[Any], doing: Generator[Any, Any, Any], jobs: Iterator[object]
-) -> Generator[Any, Any, Any]:
-    """Do the same, and one step of a job once the first part is sent.
+class _Doing:
+    """What psycopg does, with one step of a job once its first part is sent.
 
-    An interruption of the job, as by Ctrl-C, cancels the statement as psycopg does, and is raised
-    when the connection is ready again.
+    No generator, because an exception would end it: when a job is interrupted, as by Ctrl-C,
+    psycopg cancels the statement and goes on with what it was doing, to its end.
     """
-    interruption = None
-    try:
-        waiting_for = next(doing)
-        try:
-            next(jobs, None)
-        except BaseException as error:  # noqa: BLE001 - raised below
-            interruption = error
-            connection.cancel()
-        while True:
-            waiting_for = doing.send((yield waiting_for))
-    except StopIteration as end:
-        if interruption is None:
-            return end.value
-    except Exception:
-        if interruption is None:
-            raise
-    raise interruption
+
+    def __init__(self, doing: Generator[Any, Any, Any], jobs: Iterator[object]) -> None:
+        self._doing = doing
+        self._jobs = jobs
+        self._waiting_for: Any = None
+        self._begun = False
+        self.send = doing.send
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        """Begin, or go on after an interruption."""
+        if not self._begun:
+            self._waiting_for = next(self._doing)
+            self._begun = True
+            next(self._jobs, None)
+        return self._waiting_for

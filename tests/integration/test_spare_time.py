@@ -12,6 +12,7 @@ import automigrate
 from automigrate.alembic_bridge.transaction import RevisionTransaction
 from automigrate.database.spare_time import spare_time
 from tests.support.projects import Project
+from tests.support.replicas import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from tests.support.servers import Database
 
 ACTIVE = TransactionStatus.ACTIVE
+SLEEPS = """
+select 1 from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()
+"""
 
 
 def test_a_job_is_done_while_the_server_works(database: Database) -> None:
@@ -56,6 +60,7 @@ def test_an_interrupted_job_cancels_the_statement(database: Database) -> None:
     """Ctrl-C while a job is done does not wait for the end of the statement."""
 
     def interrupted(_: int) -> None:
+        until(lambda: database.rows(SLEEPS), "the server is at it")
         raise KeyboardInterrupt
 
     with database.connect() as connection:
