@@ -31,7 +31,7 @@ __all__ = ["Watch"]
 
 
 class Watch:
-    """The listeners on our connection, for one run.
+    """What listens to our connection, and executes in its dialect's place, for one run.
 
     Args:
         connection: ours.

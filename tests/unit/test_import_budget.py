@@ -132,6 +132,17 @@ assert plain.read(["upgrade", "--database-url", "postgresql://x/y"]) is not None
     assert imported_by(program).isdisjoint(LIBRARIES | SLOW_PARTS_OF_PYTHON - {"socket"})
 
 
+def said_by(program: str, *arguments: str) -> str:
+    """Run a program with this package, and return what it prints."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ).stdout
+
+
 def test_only_a_process_of_our_own_collects_garbage_seldom() -> None:
     """The command sets the collector's thresholds; a call from within a program leaves them."""
     program = (
@@ -139,14 +150,8 @@ def test_only_a_process_of_our_own_collects_garbage_seldom() -> None:
         "command.main({arguments}); print(gc.get_threshold() == before)"
     )
     for arguments, same in (("", "False"), ("['--version']", "True")):
-        done = subprocess.run(
-            [sys.executable, "-c", program.format(arguments=arguments), "--version"],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        assert done.stdout.splitlines()[-1] == same
+        said = said_by(program.format(arguments=arguments), "--version")
+        assert said.splitlines()[-1] == same
 
 
 def test_a_process_of_our_own_looks_at_its_imports_never_and_at_later_garbage() -> None:
@@ -160,14 +165,8 @@ def test_a_process_of_our_own_looks_at_its_imports_never_and_at_later_garbage() 
         "late = cycle(); gc.collect()\n"
         "print(early() is None, late() is None)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.stdout.strip() == "False True"
+    said = said_by(program)
+    assert said.strip() == "False True"
 
 
 def test_only_a_process_of_our_own_ends_without_searching_for_cycles() -> None:
@@ -179,14 +178,8 @@ def test_only_a_process_of_our_own_ends_without_searching_for_cycles() -> None:
         "atexit.register(lambda: print('theirs', gc.get_freeze_count() > 0))"
     )
     for arguments, frozen in (("", "True"), ("['--version']", "False")):
-        done = subprocess.run(
-            [sys.executable, "-c", program.format(arguments=arguments), "--version"],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        assert done.stdout.splitlines()[-2:] == ["theirs False", f"last {frozen}"]
+        said = said_by(program.format(arguments=arguments), "--version")
+        assert said.splitlines()[-2:] == ["theirs False", f"last {frozen}"]
 
 
 def test_a_process_of_our_own_imports_alembic_without_pygments() -> None:
@@ -196,11 +189,5 @@ def test_a_process_of_our_own_imports_alembic_without_pygments() -> None:
         "assert 'pygments' not in sys.modules, 'imported';"
         "import mako.ext.pygmentplugin as plugin; print(plugin.MakoLexer.__name__)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.stdout.strip() == "MakoLexer"
+    said = said_by(program)
+    assert said.strip() == "MakoLexer"
